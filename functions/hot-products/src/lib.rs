@@ -1,0 +1,28 @@
+//! What the functions of hot products share: the rules, pure, and the tables, behind a small store.
+//!
+//! A click on a Kafka topic is counted once, in the minute of its event time, and every five minutes the sixty
+//! newest minutes are summed into a ranked snapshot. The parts, in the order in which a click meets them:
+//!
+//! - [`click`] parses a record's value and sorts it: counted, ignored, stale or rejected.
+//! - [`time`] has the minutes clicks fall into and the windows they are ranked in; [`clock`] hands the time in.
+//! - [`counters`] is the layout of the counter items, the reason why counting is exactly-once and cheap.
+//! - [`rejects`] is what is kept of events that could not be counted.
+//! - [`snapshot`] ranks products and is what apps read.
+//! - [`store`] is the only part that talks to DynamoDB; one type a table.
+//! - [`settings`] reads the environment once, at start; [`metrics`] writes the one line a function logs.
+
+pub mod click;
+pub mod clock;
+pub mod counters;
+pub mod metrics;
+pub mod rejects;
+pub mod settings;
+pub mod snapshot;
+pub mod store;
+pub mod time;
+
+pub use click::{Event, Outcome, Policy, ProductId, Reason};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use counters::{Bucket, ItemKey, Shard, Source};
+pub use snapshot::{RankedProduct, Snapshot};
+pub use time::{Minute, UnixMillis, Window};

@@ -1,0 +1,76 @@
+//! The one line that a function logs an invocation, in CloudWatch's embedded metric format: CloudWatch makes metrics of
+//! it, people read it, and nothing has to be called for it.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::time::UnixMillis;
+
+/// The CloudWatch namespace of all metrics.
+pub const NAMESPACE: &str = "HotProducts";
+
+/// A metric's unit, as CloudWatch names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Unit {
+    /// A number of things.
+    Count,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+/// The log line for `function`: each of `metrics` with its unit, and the other `fields` as they are. A metric without a
+/// value is left out.
+///
+/// The format is CloudWatch's embedded metric format (Amazon CloudWatch User Guide, "Specification: Embedded metric
+/// format").
+pub fn line(
+    function: &str,
+    now: UnixMillis,
+    metrics: &[(&str, Unit, Option<u64>)],
+    fields: impl IntoIterator<Item = (&'static str, Value)>,
+) -> String {
+    let present = || metrics.iter().filter_map(|(name, unit, value)| value.map(|value| (*name, *unit, value)));
+    let definitions: Vec<Value> = present().map(|(name, unit, _)| json!({ "Name": name, "Unit": unit })).collect();
+    let mut line = Map::new();
+    line.insert(
+        "_aws".into(),
+        json!({
+            "Timestamp": now.0,
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["function"]],
+                "Metrics": definitions,
+            }],
+        }),
+    );
+    line.insert("function".into(), function.into());
+    line.extend(present().map(|(name, _, value)| (name.to_owned(), value.into())));
+    line.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(line).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_of_the_embedded_metric_format() {
+        let metrics = [("records", Unit::Count, Some(3)), ("lag_ms", Unit::Milliseconds, None)];
+        let line = line("count-clicks", UnixMillis(5), &metrics, [("why", json!("x\ny"))]);
+        assert!(!line.contains('\n'));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            line,
+            json!({
+                "_aws": {"Timestamp": 5, "CloudWatchMetrics": [{
+                    "Namespace": "HotProducts",
+                    "Dimensions": [["function"]],
+                    "Metrics": [{"Name": "records", "Unit": "Count"}],
+                }]},
+                "function": "count-clicks",
+                "records": 3,
+                "why": "x\ny",
+            })
+        );
+    }
+}

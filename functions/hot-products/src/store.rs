@@ -1,0 +1,144 @@
+//! DynamoDB: the only module that talks to it. One type a table, one method an access that the tables are made for.
+
+mod counters;
+mod rejects;
+mod snapshots;
+
+use std::{error::Error, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client, Config,
+    config::{
+        BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::DisplayErrorContext,
+    types::{AttributeValue, ConsumedCapacity},
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use thiserror::Error;
+
+pub use self::{
+    counters::{Added, CountersPage, CountersTable},
+    rejects::RejectsTable,
+    snapshots::{Put, SnapshotsTable},
+};
+use crate::settings::{SettingError, Settings};
+
+/// How long to wait for a connection, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the answer to one attempt.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a call may take with all its attempts; far below the functions' timeouts of a minute.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a call is tried: enough for a throttled key to recover, few enough to leave time for the other calls.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// A call to DynamoDB that failed after all retries, or an item that is not of its table's layout.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// DynamoDB refused, failed or was not reached.
+    #[error("{operation} on table {table} failed: {message}")]
+    Call {
+        /// The API's name for the call.
+        operation: &'static str,
+        /// The table.
+        table: String,
+        /// What the SDK says, with all causes.
+        message: String,
+    },
+    /// An item does not hold what its table's layout says.
+    #[error("table {table}, item {item}: {problem}")]
+    Layout {
+        /// The table.
+        table: String,
+        /// The item's key.
+        item: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    fn call(operation: &'static str, table: &str, error: &(dyn Error + 'static)) -> Self {
+        Self::Call { operation, table: table.to_owned(), message: DisplayErrorContext(error).to_string() }
+    }
+
+    fn layout(table: &str, item: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Layout { table: table.to_owned(), item: item.into(), problem: problem.into() }
+    }
+}
+
+/// The HTTP client that all calls share: rustls with ring, for `https` and, to a local DynamoDB, `http`.
+pub fn http_client() -> SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// Timeouts for every call; the SDK itself has none for a whole call.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
+}
+
+/// A client for a Lambda function: region and credentials from the variables that Lambda sets, and the endpoint from
+/// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` where one is set.
+///
+/// Lambda hands credentials to a function by no other way, so the SDK's whole chain of providers stays out of the
+/// binary.
+///
+/// # Errors
+/// When a variable is missing.
+pub fn client_from_env<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Client, SettingError> {
+    let credentials = Credentials::new(
+        settings.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
+        settings.required("AWS_SECRET_ACCESS_KEY", "a secret key (Lambda sets it)")?,
+        settings.optional("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    );
+    let region = settings.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?;
+    let endpoint = settings.optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| settings.optional("AWS_ENDPOINT_URL"));
+    Ok(client(Region::new(region), credentials, endpoint))
+}
+
+/// A client for `endpoint`, or for the region's own.
+pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>) -> Client {
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(region)
+        .credentials_provider(credentials)
+        .http_client(http_client())
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        // It watches large bodies for stalls; the attempt timeout bounds ours.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    config.set_endpoint_url(endpoint);
+    Client::from_conf(config.build())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn unsigned(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn read_units(capacity: Option<&ConsumedCapacity>) -> f64 {
+    capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+}
+
+/// Whole, other than read units: an eventually consistent read is billed half of one.
+fn write_units(capacity: Option<&ConsumedCapacity>) -> u64 {
+    read_units(capacity).ceil() as u64
+}

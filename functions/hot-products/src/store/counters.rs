@@ -1,0 +1,246 @@
+use std::{collections::HashMap, fmt::Write, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::{AttributeValue, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+
+use super::{StoreError, number, read_units, text, unsigned, write_units};
+use crate::{
+    counters::{Bucket, ItemKey, Piece, attribute},
+    time::Minute,
+};
+
+/// A key that no record has, for [`CountersTable::connect`].
+const NO_KEY: &str = "-";
+
+/// The minute counters.
+#[derive(Clone, Debug)]
+pub struct CountersTable {
+    client: Client,
+    table: String,
+    retention: Duration,
+}
+
+/// What became of a piece.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Added {
+    /// It is counted.
+    Counted {
+        /// Write units consumed.
+        write_units: u64,
+    },
+    /// Nothing was changed: the item has counted up to `last_offset`, which lies in or behind the piece, or is closed.
+    Refused {
+        /// The item's last counted offset.
+        last_offset: i64,
+        /// Whether it takes no more clicks.
+        closed: bool,
+    },
+    /// Nothing was changed: the item would grow above DynamoDB's 400 KB.
+    Full,
+}
+
+/// One page of the items of a bucket.
+#[derive(Debug)]
+pub struct CountersPage {
+    items: Vec<HashMap<String, AttributeValue>>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<HashMap<String, AttributeValue>>,
+    /// Read units consumed.
+    pub read_units: f64,
+}
+
+impl CountersTable {
+    /// The table named `table`, whose items live for `retention` after their minute's end.
+    pub fn new(client: Client, table: String, retention: Duration) -> Self {
+        Self { client, table, retention }
+    }
+
+    /// Opens the connection, with an update that is allowed and can never be applied. Costs one write unit.
+    ///
+    /// # Errors
+    /// When DynamoDB can't be reached, or does not know the table, or does not allow the update.
+    pub async fn connect(&self) -> Result<(), StoreError> {
+        let call = self
+            .update(NO_KEY, NO_KEY)
+            .update_expression("SET #c = :c")
+            .condition_expression("attribute_exists(#c)")
+            .expression_attribute_names("#c", attribute::CLOSED)
+            .expression_attribute_values(":c", AttributeValue::Bool(false));
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if condition_failed(&error) => Ok(()),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Adds `piece` to the item at `key`, if the item has not counted any of it. `product` names the piece's products.
+    ///
+    /// # Errors
+    /// When the write failed after all retries. It may have been applied all the same: to send the piece again is
+    /// then the way to learn.
+    pub async fn add<'p>(
+        &self,
+        key: ItemKey<'_>,
+        piece: &Piece,
+        product: impl Fn(u32) -> &'p str,
+    ) -> Result<Added, StoreError> {
+        let mut names = HashMap::with_capacity(piece.counts.len() + 3);
+        let mut values = HashMap::with_capacity(16);
+        let mut expression = String::with_capacity(64 + 10 * piece.counts.len());
+        expression.push_str("SET #o = :l, #c = :c, #e = :e ADD ");
+        for (position, (number, clicks)) in piece.counts.iter().enumerate() {
+            let comma = if position == 0 { "" } else { "," };
+            // Equal counts share a value: most products of a piece have one click.
+            let _infallible = write!(expression, "{comma}#{position} :{clicks}");
+            names.insert(format!("#{position}"), format!("{}{}", attribute::COUNTER_PREFIX, product(*number)));
+            values.entry(format!(":{clicks}")).or_insert_with(|| unsigned(*clicks));
+        }
+        names.insert("#o".into(), attribute::LAST_OFFSET.into());
+        names.insert("#c".into(), attribute::CLOSED.into());
+        names.insert("#e".into(), attribute::EXPIRES_AT.into());
+        values.insert(":f".into(), number(piece.first));
+        values.insert(":l".into(), number(piece.last));
+        values.insert(":c".into(), AttributeValue::Bool(false));
+        values.insert(":e".into(), number(self.expires_at(key.bucket.minute)));
+
+        let call = self
+            .update(key.bucket.to_string(), key.sort_key())
+            .update_expression(expression)
+            .condition_expression("attribute_not_exists(#o) OR (#o < :f AND #c = :c)")
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        match call.send().await {
+            Ok(output) => Ok(Added::Counted { write_units: write_units(output.consumed_capacity()) }),
+            Err(error) if is_full(&error) => Ok(Added::Full),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
+                    let item = failure.item().ok_or_else(|| self.layout(key, "refused an update without its item"))?;
+                    Ok(Added::Refused {
+                        last_offset: self.last_offset(key, item)?,
+                        closed: item.get(attribute::CLOSED).and_then(|closed| closed.as_bool().ok()) == Some(&true),
+                    })
+                }
+                _ => Err(self.failed(&error)),
+            },
+        }
+    }
+
+    /// Closes the item at `key` for good and returns its final `last_offset`: another poller may have counted some
+    /// between the refusal of a piece and the closing. Closing it again changes nothing.
+    ///
+    /// # Errors
+    /// When the write failed after all retries.
+    pub async fn close(&self, key: ItemKey<'_>) -> Result<i64, StoreError> {
+        let output = self
+            .update(key.bucket.to_string(), key.sort_key())
+            .update_expression("SET #c = :c")
+            .condition_expression("attribute_exists(#o)")
+            .expression_attribute_names("#c", attribute::CLOSED)
+            .expression_attribute_names("#o", attribute::LAST_OFFSET)
+            .expression_attribute_values(":c", AttributeValue::Bool(true))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| self.failed(&error))?;
+        let item = output.attributes().ok_or_else(|| self.layout(key, "was closed without an answer"))?;
+        self.last_offset(key, item)
+    }
+
+    /// Reads a page of a bucket: the counters of all sources. `start` is the [`CountersPage::next`] of the page before.
+    ///
+    /// Reads are eventually consistent, at half the price: a window is read a minute after its last minute's end, and
+    /// twelve times until it has passed.
+    ///
+    /// # Errors
+    /// When the read failed after all retries.
+    pub async fn page(
+        &self,
+        bucket: Bucket,
+        start: Option<HashMap<String, AttributeValue>>,
+    ) -> Result<CountersPage, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b")
+            .expression_attribute_names("#b", attribute::BUCKET)
+            .expression_attribute_values(":b", text(bucket.to_string()))
+            .set_exclusive_start_key(start)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| StoreError::call("Query", &self.table, &error))?;
+        let read_units = read_units(output.consumed_capacity());
+        Ok(CountersPage { next: output.last_evaluated_key, items: output.items.unwrap_or_default(), read_units })
+    }
+
+    /// Hands each counter of `page` to `each`: the product, and its clicks in one minute from one source.
+    ///
+    /// # Errors
+    /// When a counter is no whole number.
+    pub fn for_each_counter(&self, page: &CountersPage, mut each: impl FnMut(&str, u64)) -> Result<(), StoreError> {
+        for item in &page.items {
+            for (name, value) in item {
+                let Some(product) = name.strip_prefix(attribute::COUNTER_PREFIX) else { continue };
+                let clicks = value.as_n().ok().and_then(|clicks| clicks.parse().ok()).ok_or_else(|| {
+                    let key = |name| item.get(name).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
+                    let item = format!("{} {}", key(attribute::BUCKET), key(attribute::SOURCE));
+                    StoreError::layout(&self.table, item, format!("counter {name:?} is {value:?}, no whole number"))
+                })?;
+                each(product, clicks);
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&self, bucket: impl Into<String>, source: impl Into<String>) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key(attribute::BUCKET, text(bucket))
+            .key(attribute::SOURCE, text(source))
+    }
+
+    fn expires_at(&self, minute: Minute) -> i64 {
+        minute.end().plus(self.retention).epoch_seconds()
+    }
+
+    fn last_offset(&self, key: ItemKey<'_>, item: &HashMap<String, AttributeValue>) -> Result<i64, StoreError> {
+        item.get(attribute::LAST_OFFSET)
+            .and_then(|offset| offset.as_n().ok())
+            .and_then(|offset| offset.parse().ok())
+            .ok_or_else(|| self.layout(key, "has no last_offset"))
+    }
+
+    fn failed(&self, error: &SdkError<UpdateItemError>) -> StoreError {
+        StoreError::call("UpdateItem", &self.table, error)
+    }
+
+    fn layout(&self, key: ItemKey<'_>, problem: &str) -> StoreError {
+        StoreError::layout(&self.table, key.to_string(), problem)
+    }
+}
+
+impl CountersPage {
+    /// How many items the page holds.
+    pub fn items(&self) -> usize {
+        self.items.len()
+    }
+}
+
+fn condition_failed(error: &SdkError<UpdateItemError>) -> bool {
+    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
+}
+
+/// DynamoDB has no error of its own for an item above 400 KB, only `ValidationException: Item size to update has
+/// exceeded the maximum allowed size`.
+fn is_full(error: &SdkError<UpdateItemError>) -> bool {
+    error.code() == Some("ValidationException")
+        && error.message().is_some_and(|message| message.to_ascii_lowercase().contains("item size"))
+}

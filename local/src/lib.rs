@@ -1,0 +1,14 @@
+//! Hot products on one machine: the parts of the program `hot`, for it and for the end-to-end tests.
+//!
+//! - [`generate`] makes tracking data; [`msk`] brings it into the shape in which Lambda hands it to a function.
+//! - [`embedded`] is a DynamoDB within this process; [`template`] reads the tables' definitions from the SAM template,
+//!   and [`tables`] creates them on any endpoint.
+//! - [`replay`] runs the real handlers over a file of events; [`show`] prints for people.
+
+pub mod embedded;
+pub mod generate;
+pub mod msk;
+pub mod replay;
+pub mod show;
+pub mod tables;
+pub mod template;
