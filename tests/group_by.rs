@@ -1,0 +1,79 @@
+//! The plain group-by that all counts are held against, written apart from the product's code: a line is a click where
+//! a JSON parser finds the three fields, and a count is a number in a map.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Clicks by minute (its start, in epoch milliseconds) and product.
+pub type Counts = BTreeMap<i64, BTreeMap<String, u64>>;
+
+/// What a stream of lines holds.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// The clicks.
+    pub counts: Counts,
+    /// How many lines there are.
+    pub lines: u64,
+    /// How many of them are clicks.
+    pub clicks: u64,
+    /// How many are other events.
+    pub others: u64,
+    /// How many are no events.
+    pub broken: u64,
+    /// The earliest and the latest event time, epoch milliseconds.
+    pub span: Option<(i64, i64)>,
+}
+
+/// Groups lines of any bytes.
+pub fn group<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Groups {
+    let mut groups = Groups::default();
+    for line in lines {
+        groups.lines += 1;
+        let Some((time, product, action)) = event(line) else {
+            groups.broken += 1;
+            continue;
+        };
+        let (earliest, latest) = groups.span.unwrap_or((time, time));
+        groups.span = Some((earliest.min(time), latest.max(time)));
+        if action == "click" {
+            groups.clicks += 1;
+            *groups.counts.entry(time - time.rem_euclid(60_000)).or_default().entry(product).or_default() += 1;
+        } else {
+            groups.others += 1;
+        }
+    }
+    groups
+}
+
+fn event(line: &[u8]) -> Option<(i64, String, String)> {
+    let event: Value = serde_json::from_slice(line).ok()?;
+    let product = event["product_id"].as_str().filter(|id| (1..=256).contains(&id.len()))?;
+    Some((event["event_time"].as_i64()?, product.to_owned(), event["action"].as_str()?.to_owned()))
+}
+
+/// One product's place: rank, product, clicks, rank in the window before.
+pub type Place = (u64, String, u64, Option<u64>);
+
+/// What the snapshot of the hour up to `end` (epoch milliseconds) must hold: clicks, products, and the `top` places.
+pub fn hour(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
+    let before = places(counts, end - 300_000, top).2;
+    let (clicks, products, mut now) = places(counts, end, top);
+    for place in &mut now {
+        place.3 = before.iter().find(|before| before.1 == place.1).map(|before| before.0);
+    }
+    (clicks, products, now)
+}
+
+fn places(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for minute in counts.range(end - 3_600_000..end) {
+        for (product, clicks) in minute.1 {
+            *sums.entry(product).or_default() += clicks;
+        }
+    }
+    let mut order: Vec<_> = sums.iter().map(|(product, clicks)| (*product, *clicks)).collect();
+    order.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.as_bytes().cmp(b.0.as_bytes())));
+    let places = (1..).zip(order).take(top).map(|(rank, (product, clicks))| (rank, product.to_owned(), clicks, None));
+    (sums.values().sum(), sums.len() as u64, places.collect())
+}
