@@ -1,0 +1,169 @@
+"""The SAM template as CloudFormation will see it, without an AWS account.
+
+`transform` is what AWS does to the template at deployment; `Resolver` fills in parameters, pseudo parameters and ARNs, so
+that a test can compare plain strings.
+"""
+
+import copy
+import logging
+import os
+import pathlib
+import re
+
+# Before boto3 looks: the translator asks it for a region, and nothing here may depend on who runs it.
+REGION = "eu-west-1"
+os.environ["AWS_DEFAULT_REGION"] = REGION
+os.environ.pop("AWS_PROFILE", None)
+
+from samtranslator.translator.transform import transform as sam_transform  # noqa: E402
+from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+
+# It counts its own features for AWS, and warns that nobody collects the figures.
+logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
+
+TEMPLATE = pathlib.Path(__file__).resolve().parents[2] / "infra" / "template.yaml"
+
+ACCOUNT = "123456789012"
+CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
+
+
+class NoManagedPolicies:
+    """Stands in for the list of AWS's managed policies, which the translator would ask IAM for. We use none."""
+
+    def load(self):
+        return {}
+
+
+def load(path=TEMPLATE):
+    return yaml_parse(path.read_text(encoding="utf-8"))
+
+
+def parameters(template, overrides=None):
+    """Every parameter's value: given, or its default. Like CloudFormation, all of them strings."""
+    given = {"MskClusterArn": CLUSTER, **(overrides or {})}
+    unknown = given.keys() - template["Parameters"].keys()
+    if unknown:
+        raise ValueError(f"the template has no parameter {', '.join(sorted(unknown))}")
+    values = {name: given.get(name, p.get("Default")) for name, p in template["Parameters"].items()}
+    missing = [name for name, value in values.items() if value is None]
+    if missing:
+        raise ValueError(f"no value for the parameter {', '.join(sorted(missing))}")
+    return {name: str(value) for name, value in values.items()}
+
+
+def transform(template):
+    """The template after the SAM transform; its argument stays as it is.
+
+    Parameters are still parameters in it, as in AWS, whatever values the translator is given.
+    """
+    template = copy.deepcopy(template)
+    for resource in template["Resources"].values():
+        # `sam deploy` has uploaded the code by then and put its address here.
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+    return sam_transform(template, parameters(template), NoManagedPolicies())
+
+
+class _NoValue:
+    """AWS::NoValue: the property that has it is not there."""
+
+
+class Resolver:
+    """Evaluates the intrinsic functions of a transformed template, the few it uses; others are an error."""
+
+    def __init__(self, template, overrides=None, stack="hot-products"):
+        self.template = template
+        self.refs = parameters(template, overrides) | {
+            "AWS::StackName": stack,
+            "AWS::AccountId": ACCOUNT,
+            "AWS::Region": REGION,
+            "AWS::Partition": "aws",
+            "AWS::URLSuffix": "amazonaws.com",
+            "AWS::NoValue": _NoValue,
+        }
+
+    def resources(self):
+        return {name: self(resource) for name, resource in self.template["Resources"].items()}
+
+    def __call__(self, value):
+        if isinstance(value, list):
+            return [v for v in map(self, value) if v is not _NoValue]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((name, argument),) = value.items()
+            if name in ("Ref", "Condition") and isinstance(argument, str):
+                return self._ref(argument) if name == "Ref" else self._condition(argument)
+            if name.startswith("Fn::"):
+                return getattr(self, "_" + name.removeprefix("Fn::").lower())(argument)
+        resolved = {k: self(v) for k, v in value.items()}
+        return {k: v for k, v in resolved.items() if v is not _NoValue}
+
+    def _condition(self, name):
+        return self(self.template["Conditions"][name])
+
+    def _ref(self, name):
+        if name in self.refs:
+            return self.refs[name]
+        kind, _, properties = self._resource(name)
+        if kind in ("AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::Lambda::Function"):
+            return self(properties[{"Table": "TableName", "LogGroup": "LogGroupName", "Function": "FunctionName"}[kind.split("::")[-1]]])
+        if kind == "AWS::SQS::Queue":
+            return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self(properties['QueueName'])}"
+        raise NotImplementedError(f"Ref of a {kind}")
+
+    def _resource(self, name):
+        resource = self.template["Resources"][name]
+        return resource["Type"], name, resource.get("Properties", {})
+
+    def _getatt(self, argument):
+        name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
+        kind, name, properties = self._resource(name)
+        if attribute != "Arn":
+            raise NotImplementedError(f"attribute {attribute}")
+        if kind == "AWS::IAM::Role":
+            return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        service, path = {
+            "AWS::DynamoDB::Table": ("dynamodb", "table/{TableName}"),
+            "AWS::Lambda::Function": ("lambda", "function:{FunctionName}"),
+            "AWS::Logs::LogGroup": ("logs", "log-group:{LogGroupName}:*"),
+            "AWS::SQS::Queue": ("sqs", "{QueueName}"),
+        }[kind]
+        names = {k: self(v) for k, v in properties.items() if k.endswith("Name")}
+        return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{path.format(**names)}"
+
+    def _sub(self, argument):
+        text, variables = argument if isinstance(argument, list) else (argument, {})
+        variables = self(variables)
+
+        def replace(match):
+            name = match[1]
+            if name in variables:
+                return variables[name]
+            return self._getatt(name) if "." in name else self._ref(name)
+
+        return re.sub(r"\$\{([^!}][^}]*)\}", replace, text)
+
+    def _select(self, argument):
+        index, values = argument
+        return self(values)[int(index)]
+
+    def _split(self, argument):
+        separator, text = argument
+        return self(text).split(separator)
+
+    def _join(self, argument):
+        separator, values = argument
+        return separator.join(self(values))
+
+    def _if(self, argument):
+        condition, yes, no = argument
+        return self(yes if self._condition(condition) else no)
+
+    def _equals(self, argument):
+        # CloudFormation compares strings.
+        left, right = (str(self(a)) for a in argument)
+        return left == right
+
+    def _not(self, argument):
+        return not self(argument[0])

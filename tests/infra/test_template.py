@@ -1,0 +1,463 @@
+"""What infra/template.yaml grants, keeps and promises, asserted on what CloudFormation gets after the SAM transform.
+
+Run: python -m unittest discover tests/infra
+"""
+
+import json
+import re
+import unittest
+
+import sam
+
+ARN = f"{sam.REGION}:{sam.ACCOUNT}"
+COUNTERS = f"arn:aws:dynamodb:{ARN}:table/hot-products-minute-counters"
+SNAPSHOTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-snapshots"
+REJECTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-rejected-events"
+DEAD_LETTERS = f"arn:aws:sqs:{ARN}:hot-products-rank-products-dead-letters"
+RANK_PRODUCTS = f"arn:aws:lambda:{ARN}:function:hot-products-rank-products"
+IN_CLUSTER = f"arn:aws:kafka:{ARN}:%s/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2/%s"
+
+
+def logs(name):
+    return f"arn:aws:logs:{ARN}:log-group:/aws/lambda/hot-products-{name}:*"
+
+
+# Everything the stack consists of. A role, a policy, a permission or a function URL that somebody adds is noticed here.
+INVENTORY = {
+    "MinuteCounters": "AWS::DynamoDB::Table",
+    "HotProducts": "AWS::DynamoDB::Table",
+    "RejectedEvents": "AWS::DynamoDB::Table",
+    "CountClicksFunction": "AWS::Lambda::Function",
+    "CountClicksFunctionClicks": "AWS::Lambda::EventSourceMapping",
+    "CountClicksLogs": "AWS::Logs::LogGroup",
+    "CountClicksRole": "AWS::IAM::Role",
+    "RankProductsFunction": "AWS::Lambda::Function",
+    "RankProductsFunctionEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
+    "RankProductsFunctionEveryFiveMinutes": "AWS::Scheduler::Schedule",
+    "RankProductsLogs": "AWS::Logs::LogGroup",
+    "RankProductsRole": "AWS::IAM::Role",
+    "RankProductsDeadLetters": "AWS::SQS::Queue",
+    "ScheduleRole": "AWS::IAM::Role",
+}
+
+# What the code in the function does, by a condition that only its calls meet.
+BY_CODE = '{"Null": {"lambda:SourceFunctionArn": "false"}}'
+
+GRANTS = {
+    "CountClicksRole": {
+        ("Allow", "dynamodb:UpdateItem", COUNTERS, ""),
+        ("Allow", "dynamodb:PutItem", REJECTS, ""),
+        ("Allow", "logs:CreateLogStream", logs("count-clicks"), ""),
+        ("Allow", "logs:PutLogEvents", logs("count-clicks"), ""),
+        # The event source's poller.
+        ("Deny", "ec2:*", "*", BY_CODE),
+        ("Deny", "kafka:*", "*", BY_CODE),
+        ("Deny", "kafka-cluster:*", "*", BY_CODE),
+        ("Allow", "kafka:DescribeClusterV2", sam.CLUSTER, ""),
+        ("Allow", "kafka:GetBootstrapBrokers", sam.CLUSTER, ""),
+        ("Allow", "ec2:CreateNetworkInterface", f"arn:aws:ec2:{ARN}:*/*", ""),
+        ("Allow", "ec2:DeleteNetworkInterface", f"arn:aws:ec2:{ARN}:*/*", ""),
+        ("Allow", "ec2:DescribeNetworkInterfaces", "*", ""),
+        ("Allow", "ec2:DescribeSecurityGroups", "*", ""),
+        ("Allow", "ec2:DescribeSubnets", "*", ""),
+        ("Allow", "ec2:DescribeVpcs", "*", ""),
+        ("Allow", "kafka-cluster:Connect", sam.CLUSTER, ""),
+        ("Allow", "kafka-cluster:DescribeClusterDynamicConfiguration", sam.CLUSTER, ""),
+        ("Allow", "kafka-cluster:DescribeTopic", IN_CLUSTER % ("topic", "clicks"), ""),
+        ("Allow", "kafka-cluster:ReadData", IN_CLUSTER % ("topic", "clicks"), ""),
+        ("Allow", "kafka-cluster:DescribeGroup", IN_CLUSTER % ("group", "hot-products-count-clicks"), ""),
+        ("Allow", "kafka-cluster:AlterGroup", IN_CLUSTER % ("group", "hot-products-count-clicks"), ""),
+    },
+    "RankProductsRole": {
+        ("Allow", "dynamodb:Query", COUNTERS, ""),
+        ("Allow", "dynamodb:GetItem", SNAPSHOTS, ""),
+        ("Allow", "dynamodb:PutItem", SNAPSHOTS, ""),
+        ("Allow", "logs:CreateLogStream", logs("rank-products"), ""),
+        ("Allow", "logs:PutLogEvents", logs("rank-products"), ""),
+        ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
+    },
+    "ScheduleRole": {
+        ("Allow", "lambda:InvokeFunction", RANK_PRODUCTS, ""),
+        ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
+    },
+}
+
+TRUST = {
+    "CountClicksRole": [("lambda.amazonaws.com", {})],
+    "RankProductsRole": [("lambda.amazonaws.com", {})],
+    "ScheduleRole": [
+        (
+            "scheduler.amazonaws.com",
+            {
+                "StringEquals": {
+                    "aws:SourceAccount": sam.ACCOUNT,
+                    "aws:SourceArn": f"arn:aws:scheduler:{ARN}:schedule-group/default",
+                }
+            },
+        )
+    ],
+}
+
+TABLES = {
+    "MinuteCounters": ("hot-products-minute-counters", [("bucket", "HASH", "S"), ("source", "RANGE", "S")]),
+    "HotProducts": ("hot-products-snapshots", [("board", "HASH", "S"), ("window_end", "RANGE", "S")]),
+    "RejectedEvents": ("hot-products-rejected-events", [("source", "HASH", "S"), ("first_offset", "RANGE", "N")]),
+}
+
+SETTINGS = {
+    "CountClicksFunction": {
+        "COUNTERS_TABLE": "hot-products-minute-counters",
+        "REJECTS_TABLE": "hot-products-rejected-events",
+        "COUNTED_ACTIONS": "click",
+        "MAX_EVENT_AGE": "2h",
+        "RETENTION": "26h",
+    },
+    "RankProductsFunction": {
+        "COUNTERS_TABLE": "hot-products-minute-counters",
+        "SNAPSHOTS_TABLE": "hot-products-snapshots",
+        "TOP_N": "100",
+        "SNAPSHOT_RETENTION": "30d",
+    },
+}
+
+OUTPUTS = {
+    "MinuteCountersTable": "hot-products-minute-counters",
+    "SnapshotsTable": "hot-products-snapshots",
+    "RejectedEventsTable": "hot-products-rejected-events",
+    "CountClicksFunctionName": "hot-products-count-clicks",
+    "CountClicksFunctionArn": f"arn:aws:lambda:{ARN}:function:hot-products-count-clicks",
+    "RankProductsFunctionName": "hot-products-rank-products",
+    "RankProductsFunctionArn": RANK_PRODUCTS,
+    "RankProductsDeadLettersUrl": f"https://sqs.{sam.REGION}.amazonaws.com/{sam.ACCOUNT}/hot-products-rank-products-dead-letters",
+}
+
+
+class Stack:
+    """The template, changed at will, transformed and resolved."""
+
+    def __init__(self, change=None, **overrides):
+        source = sam.load()
+        if change:
+            change(source["Resources"])
+        template = sam.transform(source)
+        resolve = sam.Resolver(template, overrides)
+        self.resources = resolve.resources()
+        self.outputs = resolve(template["Outputs"])
+
+    def properties(self, name):
+        return self.resources[name]["Properties"]
+
+    def of_type(self, kind):
+        return {name: r["Properties"] for name, r in self.resources.items() if r["Type"] == kind}
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role):
+    return [s for policy in role.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+
+
+def grants(role):
+    """Every single permission of a role: effect, action, resource and, as text, condition."""
+    for s in statements(role):
+        unknown = s.keys() - {"Effect", "Action", "Resource", "Condition", "Sid"}
+        if unknown:  # NotAction, NotResource
+            raise AssertionError(f"a statement has {', '.join(unknown)}")
+        condition = json.dumps(s["Condition"], sort_keys=True) if "Condition" in s else ""
+        for action in as_list(s["Action"]):
+            for resource in as_list(s["Resource"]):
+                yield s["Effect"], action, resource, condition
+
+
+# ── What must hold. Each check takes a test case, for its assertions, and a stack. ────────────────────────────────────────
+
+
+def check_inventory(test, stack):
+    test.assertEqual(INVENTORY, {name: resource["Type"] for name, resource in stack.resources.items()})
+
+
+def check_roles(test, stack):
+    roles = stack.of_type("AWS::IAM::Role")
+    test.assertEqual(GRANTS.keys(), roles.keys())
+    for name, role in roles.items():
+        found = list(grants(role))
+        test.assertEqual(GRANTS[name], set(found), name)
+        test.assertEqual(len(GRANTS[name]), len(found), f"{name} grants something twice")
+        test.assertNotIn("ManagedPolicyArns", role, name)
+        trust = role["AssumeRolePolicyDocument"]["Statement"]
+        test.assertEqual([("Allow", "sts:AssumeRole")] * len(trust), [(s["Effect"], s["Action"]) for s in trust], name)
+        test.assertTrue(all(s["Principal"].keys() == {"Service"} for s in trust), name)
+        test.assertEqual(TRUST[name], [(s["Principal"]["Service"], s.get("Condition", {})) for s in trust], name)
+
+
+def check_functions_use_their_roles(test, stack):
+    used = {name: f["Role"].rsplit("/", 1)[1] for name, f in stack.of_type("AWS::Lambda::Function").items()}
+    test.assertEqual({"CountClicksFunction": "CountClicksRole", "RankProductsFunction": "RankProductsRole"}, used)
+
+
+def check_nothing_public(test, stack):
+    for name, permission in stack.of_type("AWS::Lambda::Permission").items():
+        test.assertNotEqual("*", permission["Principal"], name)
+    for name, url in stack.of_type("AWS::Lambda::Url").items():
+        test.assertEqual("AWS_IAM", url["AuthType"], name)
+    for name, resource in stack.resources.items():
+        # No resource policy either, of a queue, a table or a log group.
+        if "IAM::Role" not in resource["Type"]:
+            test.assertNotIn('"Principal"', json.dumps(resource), name)
+
+
+def check_tables(test, stack):
+    tables = stack.of_type("AWS::DynamoDB::Table")
+    test.assertEqual(TABLES.keys(), tables.keys())
+    for name, table in tables.items():
+        table_name, keys = TABLES[name]
+        types = {a["AttributeName"]: a["AttributeType"] for a in table["AttributeDefinitions"]}
+        found = [(k["AttributeName"], k["KeyType"], types.pop(k["AttributeName"])) for k in table["KeySchema"]]
+        test.assertEqual((table_name, keys, {}), (table["TableName"], found, types), name)
+        test.assertEqual("PAY_PER_REQUEST", table["BillingMode"], name)
+        test.assertEqual({"AttributeName": "expires_at", "Enabled": True}, table["TimeToLiveSpecification"], name)
+        test.assertEqual({"SSEEnabled": True}, table["SSESpecification"], name)
+
+
+def check_snapshots_are_kept(test, stack):
+    table = stack.properties("HotProducts")
+    test.assertEqual({"PointInTimeRecoveryEnabled": True}, table.get("PointInTimeRecoverySpecification"))
+    test.assertIs(True, table.get("DeletionProtectionEnabled"))
+    # Otherwise a table left behind has the name that the next deployment wants.
+    test.assertEqual("Delete", stack.resources["HotProducts"]["DeletionPolicy"])
+
+
+def check_logs(test, stack):
+    for name, group in stack.of_type("AWS::Logs::LogGroup").items():
+        test.assertGreater(int(group.get("RetentionInDays", 0)), 0, f"{name} keeps its logs for ever")
+    groups = {g["LogGroupName"] for g in stack.of_type("AWS::Logs::LogGroup").values()}
+    for name, function in stack.of_type("AWS::Lambda::Function").items():
+        logging = function.get("LoggingConfig", {})
+        test.assertIn(logging.get("LogGroup"), groups, f"{name} logs into a group of Lambda's, without retention")
+        test.assertEqual("Text", logging.get("LogFormat"), name)
+
+
+def check_event_source(test, stack):
+    sources = stack.of_type("AWS::Lambda::EventSourceMapping")
+    test.assertEqual(["CountClicksFunctionClicks"], list(sources))
+    # The whole of it: a destination, a response type, a limit on retries or age, or splitting would be one more property.
+    test.assertEqual(
+        {
+            "FunctionName": "hot-products-count-clicks",
+            "EventSourceArn": sam.CLUSTER,
+            "Topics": ["clicks"],
+            "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "hot-products-count-clicks"},
+            "StartingPosition": "TRIM_HORIZON",
+            "BatchSize": "10000",
+            "MaximumBatchingWindowInSeconds": "30",
+        },
+        sources["CountClicksFunctionClicks"],
+    )
+
+
+def check_schedule(test, stack):
+    schedule = stack.properties("RankProductsFunctionEveryFiveMinutes")
+    target = schedule["Target"]
+    test.assertEqual("cron(1/5 * * * ? *)", schedule["ScheduleExpression"])
+    test.assertEqual("UTC", schedule["ScheduleExpressionTimezone"])
+    test.assertEqual({"Mode": "OFF"}, schedule["FlexibleTimeWindow"])
+    test.assertEqual("ENABLED", schedule.get("State", "ENABLED"))
+    test.assertEqual(RANK_PRODUCTS, target["Arn"])
+    test.assertTrue(target["RoleArn"].endswith(":role/ScheduleRole"))
+    test.assertEqual({"scheduled_time": "<aws.scheduler.scheduled-time>"}, json.loads(target["Input"]))
+    test.assertEqual({"Arn": DEAD_LETTERS}, target["DeadLetterConfig"])
+    test.assertGreater(target["RetryPolicy"]["MaximumRetryAttempts"], 0)
+
+
+def check_failed_rankings_are_kept(test, stack):
+    config = stack.properties("RankProductsFunctionEventInvokeConfig")
+    test.assertEqual("hot-products-rank-products", config["FunctionName"])
+    test.assertEqual(2, config["MaximumRetryAttempts"])
+    test.assertEqual({"OnFailure": {"Destination": DEAD_LETTERS}}, config["DestinationConfig"])
+    queue = stack.properties("RankProductsDeadLetters")
+    test.assertTrue(queue.get("SqsManagedSseEnabled"))
+    test.assertEqual(14 * 24 * 60 * 60, queue["MessageRetentionPeriod"])
+
+
+def check_functions(test, stack):
+    for name, function in stack.of_type("AWS::Lambda::Function").items():
+        test.assertEqual(SETTINGS[name], function["Environment"]["Variables"], name)
+        test.assertEqual(("provided.al2023", "bootstrap", 60), (function["Runtime"], function["Handler"], function["Timeout"]), name)
+        test.assertEqual(["arm64"], function["Architectures"], name)
+        test.assertNotIn("ReservedConcurrentExecutions", function, name)
+
+
+def check_outputs(test, stack):
+    test.assertEqual(OUTPUTS, {name: output["Value"] for name, output in stack.outputs.items()})
+    test.assertTrue(all(output["Description"] for output in stack.outputs.values()))
+
+
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+class Template(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = Stack()
+
+    def test_holds_what_must_hold(self):
+        for check in CHECKS:
+            with self.subTest(check.__name__):
+                check(self, self.stack)
+
+    def test_parameters_reach_what_they_name(self):
+        stack = Stack(
+            Topic="views",
+            ConsumerGroupId="other",
+            SourceEpoch="2",
+            CountersWriteUnitCeiling="500",
+            SnapshotProtection="false",
+            Architecture="x86_64",
+            LogRetentionDays="7",
+            TopN="20",
+        )
+        function = stack.properties("CountClicksFunction")
+        self.assertEqual(["x86_64"], function["Architectures"])
+        self.assertEqual("2", function["Environment"]["Variables"]["SOURCE_EPOCH"])
+        self.assertEqual({"MaxWriteRequestUnits": "500"}, stack.properties("MinuteCounters")["OnDemandThroughput"])
+        self.assertIs(False, stack.properties("HotProducts")["DeletionProtectionEnabled"])
+        self.assertEqual("7", stack.properties("RankProductsLogs")["RetentionInDays"])
+        self.assertEqual("20", stack.properties("RankProductsFunction")["Environment"]["Variables"]["TOP_N"])
+        source = stack.properties("CountClicksFunctionClicks")
+        self.assertEqual((["views"], {"ConsumerGroupId": "other"}), (source["Topics"], source["AmazonManagedKafkaEventSourceConfig"]))
+        # The role follows: it reads that topic in that group, and no other.
+        kafka = {r for _, action, r, _ in grants(stack.properties("CountClicksRole")) if action.startswith("kafka-cluster:")}
+        self.assertEqual({"*", sam.CLUSTER, IN_CLUSTER % ("topic", "views"), IN_CLUSTER % ("group", "other")}, kafka)
+
+    def test_a_ceiling_of_zero_is_none(self):
+        self.assertNotIn("OnDemandThroughput", self.stack.properties("MinuteCounters"))
+
+    def test_two_stacks_share_no_name(self):
+        template = sam.transform(sam.load())
+        names = []
+        for stack in ("hot-products", "rehearsal"):
+            resources = sam.Resolver(template, stack=stack).resources().values()
+            naming = ("TableName", "FunctionName", "LogGroupName", "QueueName", "Name", "RoleName")
+            names.append({r["Properties"][n] for r in resources for n in naming if n in r["Properties"]})
+        self.assertEqual(len(names[0]), len(names[1]))
+        self.assertEqual(set(), names[0] & names[1])
+
+    def test_parameters_refuse_what_would_fail_later(self):
+        parameters = sam.load()["Parameters"]
+        for name, parameter in parameters.items():
+            self.assertTrue(parameter.get("Description"), name)
+            if "AllowedPattern" in parameter and "Default" in parameter:
+                self.assertRegex(parameter["Default"], parameter["AllowedPattern"], name)
+            if "AllowedValues" in parameter:
+                self.assertIn(parameter["Default"], parameter["AllowedValues"], name)
+        serverless = "arn:aws-cn:kafka:cn-north-1:123456789012:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-s1"
+        for name, good, bad in [
+            # An asterisk would end up in the role.
+            ("MskClusterArn", [sam.CLUSTER, serverless], ["", "shop", sam.CLUSTER[:-1] + "*", sam.CLUSTER.replace("shop", "*")]),
+            ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
+            ("ConsumerGroupId", ["hot-products"], ["", "*", "a/b"]),
+            ("SourceEpoch", ["", "1", "20"], ["0", "-1", "02", "x"]),
+            ("CountedActions", ["click", "click,view"], ["", "click, view", ",", "click,"]),
+            ("MaxEventAge", ["90m", "2h"], ["", "2", "0h", "2 hours", "-1h"]),
+        ]:
+            pattern = parameters[name]["AllowedPattern"]
+            for value in good:
+                self.assertRegex(value, pattern, name)
+            for value in bad:
+                self.assertNotRegex(value, pattern, name)
+
+    def test_exceptions_from_checkov_have_a_reason(self):
+        lines = sam.TEMPLATE.read_text(encoding="utf-8").splitlines()
+        skips = [line for line in lines if "checkov:skip" in line]
+        self.assertTrue(skips)
+        for line in skips:
+            self.assertRegex(line, r"^    # checkov:skip=CKV2?_\w+: \S+ \S+ \S+")
+
+
+# ── That the checks can fail ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def statement(resources, role, action):
+    return next(s for s in statements(resources[role]["Properties"]) if action in as_list(s["Action"]))
+
+
+def click_event(resources):
+    return resources["CountClicksFunction"]["Properties"]["Events"]["Clicks"]["Properties"]
+
+
+def schedule_event(resources):
+    return resources["RankProductsFunction"]["Properties"]["Events"]["EveryFiveMinutes"]["Properties"]
+
+
+def properties(resources, name):
+    return resources[name]["Properties"]
+
+
+# A change somebody could make, and the check that must notice it.
+CHANGES = [
+    ("an action more", check_roles, lambda r: statement(r, "RankProductsRole", "dynamodb:GetItem")["Action"].append("dynamodb:DeleteItem")),
+    ("an action too few", check_roles, lambda r: statement(r, "RankProductsRole", "dynamodb:GetItem")["Action"].pop()),
+    ("any table", check_roles, lambda r: statement(r, "CountClicksRole", "dynamodb:UpdateItem").update(Resource="*")),
+    ("another table", check_roles, lambda r: statement(r, "CountClicksRole", "dynamodb:UpdateItem").update(Resource={"Fn::GetAtt": "HotProducts.Arn"})),
+    ("any topic", check_roles, lambda r: statement(r, "CountClicksRole", "kafka-cluster:ReadData").update(Resource={"Ref": "MskClusterArn"})),
+    ("everything but", check_roles, lambda r: statement(r, "RankProductsRole", "dynamodb:Query").update(NotAction="iam:*")),
+    ("the poller's rights for the code", check_roles, lambda r: statement(r, "CountClicksRole", "ec2:*").update(Effect="Allow")),
+    ("the fence around the poller's rights gone", check_roles, lambda r: statement(r, "CountClicksRole", "ec2:*").pop("Condition")),
+    ("a managed policy", check_roles, lambda r: properties(r, "CountClicksRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])),
+    ("a role for everybody", check_roles, lambda r: properties(r, "RankProductsRole")["AssumeRolePolicyDocument"]["Statement"][0].update(Principal={"AWS": "*"})),
+    ("a role for anybody's schedules", check_roles, lambda r: properties(r, "ScheduleRole")["AssumeRolePolicyDocument"]["Statement"][0].pop("Condition")),
+    ("SAM's own role", check_roles, lambda r: properties(r, "CountClicksFunction").pop("Role")),
+    ("SAM's own role for the schedule", check_inventory, lambda r: schedule_event(r).pop("RoleArn")),
+    ("the other function's role", check_functions_use_their_roles, lambda r: properties(r, "RankProductsFunction").update(Role={"Fn::GetAtt": "CountClicksRole.Arn"})),
+    ("a policy beside the roles", check_inventory, lambda r: r.update(More={"Type": "AWS::IAM::Policy", "Properties": {"PolicyName": "more", "PolicyDocument": {}}})),
+    ("a function for everybody", check_nothing_public, lambda r: r.update(Open={"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "*", "Action": "lambda:InvokeFunction", "FunctionName": "f"}})),
+    ("an open function URL", check_nothing_public, lambda r: properties(r, "RankProductsFunction").update(FunctionUrlConfig={"AuthType": "NONE"})),
+    ("a table for everybody", check_nothing_public, lambda r: properties(r, "HotProducts").update(ResourcePolicy={"PolicyDocument": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}]}})),
+    ("a table without encryption", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=False)),
+    ("a table that grows for ever", check_tables, lambda r: properties(r, "MinuteCounters")["TimeToLiveSpecification"].update(Enabled=False)),
+    ("a table with fixed capacity", check_tables, lambda r: properties(r, "MinuteCounters").update(BillingMode="PROVISIONED")),
+    ("another key", check_tables, lambda r: properties(r, "HotProducts")["AttributeDefinitions"][1].update(AttributeType="N")),
+    ("no recovery", check_snapshots_are_kept, lambda r: properties(r, "HotProducts").pop("PointInTimeRecoverySpecification")),
+    ("no protection", check_snapshots_are_kept, lambda r: properties(r, "HotProducts").update(DeletionProtectionEnabled=False)),
+    ("a table left behind", check_snapshots_are_kept, lambda r: r["HotProducts"].update(DeletionPolicy="Retain")),
+    ("logs for ever", check_logs, lambda r: properties(r, "CountClicksLogs").pop("RetentionInDays")),
+    ("logs elsewhere", check_logs, lambda r: properties(r, "CountClicksFunction").pop("LoggingConfig")),
+    ("an on-failure destination", check_event_source, lambda r: click_event(r).update(DestinationConfig={"OnFailure": {"Type": "SQS", "Destination": {"Fn::GetAtt": "RankProductsDeadLetters.Arn"}}})),
+    ("partial batch responses", check_event_source, lambda r: click_event(r).update(FunctionResponseTypes=["ReportBatchItemFailures"])),
+    ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
+    ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
+    ("the consumer group lost", check_event_source, lambda r: click_event(r).pop("ConsumerGroupId")),
+    ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
+    ("a schedule in local time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpressionTimezone="Europe/Berlin")),
+    ("a schedule without its time", check_schedule, lambda r: schedule_event(r).update(Input="{}")),
+    ("a failed invocation forgotten", check_failed_rankings_are_kept, lambda r: properties(r, "RankProductsFunction")["EventInvokeConfig"].pop("DestinationConfig")),
+    ("dead letters unencrypted", check_failed_rankings_are_kept, lambda r: properties(r, "RankProductsDeadLetters").update(SqsManagedSseEnabled=False)),
+    ("a setting forgotten", check_functions, lambda r: properties(r, "CountClicksFunction")["Environment"]["Variables"].pop("MAX_EVENT_AGE")),
+    ("settings crossed", check_functions, lambda r: properties(r, "RankProductsFunction")["Environment"]["Variables"].update(SNAPSHOTS_TABLE={"Ref": "RejectedEvents"})),
+    ("concurrency reserved", check_functions, lambda r: properties(r, "CountClicksFunction").update(ReservedConcurrentExecutions=1)),
+]  # fmt: skip
+
+
+class ChecksBite(unittest.TestCase):
+    def test_each_change_is_noticed(self):
+        for name, check, change in CHANGES:
+            with self.subTest(name):
+                stack = Stack(change)
+                with self.assertRaises(AssertionError):
+                    check(self, stack)
+
+    def test_each_check_has_a_change_that_it_notices(self):
+        # The outputs are no resources, so that check is tried below.
+        self.assertEqual(set(CHECKS) - {check_outputs}, {check for _, check, _ in CHANGES})
+
+    def test_a_lost_output_is_noticed(self):
+        stack = Stack()
+        del stack.outputs["SnapshotsTable"]
+        with self.assertRaises(AssertionError):
+            check_outputs(self, stack)
+
+
+if __name__ == "__main__":
+    unittest.main()
