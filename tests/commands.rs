@@ -1,1 +1,249 @@
-//! In the making.
+//! The program `hot` as people run it, held against a group-by that knows nothing of it.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use hot_products_tests::{
+    group_by::{self, Groups},
+    process::{Running, dynamodb, hot},
+    repository,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn run(args: &[&str]) -> Output {
+    hot(args).stdin(Stdio::null()).output().expect("hot runs")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("output is text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A generated stream in a file.
+fn generated(folder: &Path, args: &[&str]) -> PathBuf {
+    let file = folder.join("events.jsonl");
+    let output = run(&[&["generate", "--events", "6000", "--products", "150", "--minutes", "75"], args].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    fs::write(&file, output.stdout).expect("a file can be written");
+    file
+}
+
+fn lines(file: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(file).expect("the file is there");
+    bytes.split_inclusive(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line).to_vec()).collect()
+}
+
+fn group(file: &Path) -> Groups {
+    group_by::group(lines(file).iter().map(Vec::as_slice))
+}
+
+fn replay(file: &Path, args: &[&str]) -> (Vec<Value>, Value, String) {
+    let output = run(&[&["replay", file.to_str().expect("a Unicode path"), "--json"], args].concat());
+    let text = stdout(&output);
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect();
+    let summary = lines.pop().expect("a summary")["summary"].clone();
+    (lines, summary, stderr(&output))
+}
+
+/// Every number of a replay's output against the group-by: each window from the first five-minute boundary after the
+/// earliest event to the first after the latest.
+fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
+    const STEP: i64 = 300_000;
+    let (earliest, latest) = groups.span.expect("events");
+    let boundary_after = |time: i64| (time.div_euclid(STEP) + 1) * STEP;
+    let ends: Vec<_> = (boundary_after(earliest)..=boundary_after(latest)).step_by(STEP as usize).collect();
+    assert_eq!(snapshots.len(), ends.len());
+    for (number, (snapshot, end)) in snapshots.iter().zip(ends).enumerate() {
+        let time = |name: &str| {
+            let text = snapshot[name].as_str().expect("a time");
+            hot_products::UnixMillis::parse_rfc3339(text).expect("RFC 3339").0
+        };
+        assert_eq!((time("window_start"), time("window_end")), (end - 3_600_000, end));
+        let (clicks, products, mut places) = group_by::hour(&groups.counts, end, top);
+        if number == 0 {
+            places.iter_mut().for_each(|place| place.3 = None); // no snapshot before the first
+        }
+        assert_eq!(snapshot["total_clicks"], clicks);
+        assert_eq!(snapshot["distinct_products"], products);
+        let found: Vec<_> = snapshot["products"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|product| {
+                let id = product["product_id"].as_str().expect("an id").to_owned();
+                let whole = |name: &str| product[name].as_u64();
+                (whole("rank").expect("a rank"), id, whole("clicks").expect("clicks"), whole("previous_rank"))
+            })
+            .collect();
+        assert_eq!(found, places, "the window up to {end}");
+    }
+}
+
+#[test]
+fn partitions_and_batch_sizes_change_no_snapshot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = generated(folder.path(), &["--disorder", "45s"]);
+    let groups = group(&file);
+    let mut seen: Option<Vec<Value>> = None;
+    for partitions in ["1", "4", "7"] {
+        for batch_size in ["100", "10000"] {
+            let (snapshots, summary, _) =
+                replay(&file, &["--partitions", partitions, "--batch-size", batch_size, "--top", "20"]);
+            assert_equals_group_by(&snapshots, &groups, 20);
+            assert_eq!(summary["records"], groups.lines);
+            assert_eq!((&summary["counted"], &summary["ignored"]), (&groups.clicks.into(), &groups.others.into()));
+            assert_eq!(*seen.get_or_insert_with(|| snapshots.clone()), snapshots);
+        }
+    }
+}
+
+#[test]
+fn broken_lines_lose_no_good_click_and_each_is_reported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = generated(folder.path(), &["--bad-share", "0.05", "--seed", "5"]);
+    let groups = group(&file);
+    assert!(groups.broken > 200, "{} are broken", groups.broken);
+    let (snapshots, summary, stderr) = replay(&file, &[]);
+    assert_equals_group_by(&snapshots, &groups, 10);
+    assert_eq!((&summary["counted"], &summary["rejected"]), (&groups.clicks.into(), &groups.broken.into()));
+
+    let mut reported = 0;
+    for line in stderr.lines() {
+        // hot: 37 records not counted, not_json: first in line 12
+        let words: Vec<_> = line.split_whitespace().collect();
+        reported += words[1].parse::<u64>().expect("how many");
+        let number: usize = words[words.len() - 1].parse().expect("a line");
+        let text = &lines(&file)[number - 1];
+        assert_eq!(group_by::group([text.as_slice()]).broken, 1, "line {number} is a broken one");
+    }
+    assert_eq!(reported, groups.broken);
+}
+
+#[test]
+fn a_late_event_is_stale_and_an_event_in_the_far_future_moves_no_clock() {
+    let event =
+        |minute: i64| format!("{{\"event_time\":{},\"product_id\":\"p\",\"action\":\"click\"}}\n", minute * 60_000);
+    let mut command = hot(["replay", "-", "--json"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hot");
+    let input = [event(1_000), event(100_000_000), event(1_130), event(1_009), event(1_010)].concat();
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("hot reads");
+    let output = child.wait_with_output().expect("hot ends");
+    let text = stdout(&output);
+    let summary: Value = serde_json::from_str(text.lines().last().expect("a summary")).expect("JSON");
+    let summary = &summary["summary"];
+    assert_eq!((&summary["counted"], &summary["stale"], &summary["rejected"]), (&3.into(), &1.into(), &1.into()));
+    let report = stderr(&output);
+    assert!(report.contains("1 records not counted, event_time_in_future: first in line 2"), "{report}");
+    assert!(report.contains("1 records not counted, stale: first in line 4"), "{report}");
+    assert_eq!(text.lines().count(), 28, "27 windows from 16:45 to 18:55, and the summary");
+}
+
+#[test]
+fn for_people_there_is_a_table_with_totals_and_the_counts_of_each_minute() {
+    let file = repository("events/clicks.jsonl");
+    let groups = group(&file);
+    let (snapshots, summary, _) = replay(&file, &[]);
+    assert_equals_group_by(&snapshots, &groups, 10);
+    assert!(groups.clicks >= 20_000 && summary["counted"] == groups.clicks);
+
+    let text = stdout(&run(&["replay", file.to_str().expect("a path"), "--minutes"]));
+    let last = snapshots.last().expect("a snapshot");
+    for product in last["products"].as_array().expect("a list") {
+        let (id, clicks) = (product["product_id"].as_str().expect("an id"), product["clicks"].to_string());
+        let row = text.lines().find(|line| line.contains('█') && line.split_whitespace().any(|word| word == id));
+        assert!(row.is_some_and(|row| row.split_whitespace().any(|word| word == clicks)), "{id} {clicks}");
+    }
+    assert!(text.contains(&format!("{} clicks on {} products", last["total_clicks"], last["distinct_products"])));
+
+    let mut found = group_by::Counts::new();
+    for line in text.lines().skip(1).take_while(|line| !line.is_empty()) {
+        let mut words = line.split_whitespace();
+        let clicks = words.next().and_then(|clicks| clicks.parse().ok()).expect("clicks");
+        let end = hot_products::UnixMillis::parse_rfc3339(words.next().expect("a time")).expect("RFC 3339").0;
+        let product = words.next().expect("a product").to_owned();
+        found.entry(end - 60_000).or_default().insert(product, clicks);
+    }
+    assert_eq!(found, groups.counts);
+}
+
+#[test]
+fn an_empty_file_and_a_file_without_events_end_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (text, records) in [("", 0), ("\n", 1), ("nonsense\nmore", 2)] {
+        let file = folder.path().join("events.jsonl");
+        fs::write(&file, text).expect("a file can be written");
+        let (snapshots, summary, _) = replay(&file, &[]);
+        assert!(snapshots.is_empty());
+        assert_eq!((&summary["records"], &summary["rejected"]), (&records.into(), &records.into()));
+    }
+}
+
+#[test]
+fn the_server_keeps_its_tables_in_a_folder_and_says_when_there_is_no_snapshot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let data = ["--data", data.to_str().expect("a path")];
+    let (mut server, endpoint) = dynamodb(&data);
+    let tables = |endpoint: &str, stack: &str| stdout(&run(&["tables", "--endpoint-url", endpoint, "--stack", stack]));
+    assert_eq!(tables(&endpoint, "hot-products").matches("existing hot-products-").count(), 3);
+    assert_eq!(tables(&endpoint, "other").matches("created other-").count(), 3);
+    let output = run(&["top", "--endpoint-url", &endpoint]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no snapshot yet"), "{}", stderr(&output));
+    let output = run(&["top", "--endpoint-url", &endpoint, "--stack", "nowhere"]);
+    assert!(stderr(&output).contains("nowhere-snapshots"), "{}", stderr(&output));
+    assert!(server.signal(Signal::TERM).success(), "it stops cleanly");
+
+    let (_server, endpoint) = dynamodb(&data);
+    assert_eq!(tables(&endpoint, "other").matches("existing other-").count(), 3);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    for (args, code, message) in [
+        (&["replay", "/nowhere/events.jsonl"][..], 1, "can't open /nowhere/events.jsonl"),
+        (&["replay", "/"], 1, "/ is a folder"),
+        (&["replay", "-", "--top", "0"], 2, "give a whole number from 1 to 1000"),
+        (&["replay", "-", "--settle", "soon"], 2, "--settle"),
+        (&["replay", "-", "--json", "--minutes"], 2, "cannot be used with"),
+        (&["generate", "--events", "1", "--products", "0", "--minutes", "1"], 2, "--products"),
+        (&["generate", "--events", "1", "--products", "1", "--minutes", "1", "--zipf=-1"], 2, "--zipf"),
+        (&["top", "--at", "yesterday"], 2, "RFC 3339"),
+        (&["tables", "--endpoint-url", "http://127.0.0.1:1"], 1, "can't create the table"),
+        (&[], 2, "Usage"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
+    }
+    for command in ["generate", "replay", "dynamodb", "tables", "top"] {
+        assert!(stdout(&run(&[command, "--help"])).contains("Usage"), "{command}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let mut command = hot(["generate", "--events", "1000000", "--products", "5", "--minutes", "5"]);
+    let mut hot = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hot runs");
+    drop(hot.stdout.take());
+    let output = hot.wait_with_output().expect("hot ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let (_server, endpoint) = dynamodb(&[]);
+    let port = endpoint.rsplit(':').next().expect("a port");
+    let mut second = Running::start(hot(["dynamodb", "--port", port]).stderr(Stdio::null()));
+    assert_eq!(second.signal(Signal::CONT).code(), Some(1));
+    assert!(stderr(&run(&["dynamodb", "--port", port])).contains(&format!("can't listen on port {port}")));
+}

@@ -1,1 +1,210 @@
-//! In the making.
+//! The functions' binaries as a developer runs them: under `cargo lambda watch`, invoked with `cargo lambda invoke` and
+//! the files in `events/`, over `hot dynamodb`; and what is then in the tables.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+use base64_simd::STANDARD;
+use hot_products_tests::{
+    binary,
+    group_by::{self, Groups},
+    process::{Running, cargo_lambda, dynamodb, free_port, hot},
+    repository,
+};
+use serde_json::{Value, json};
+
+const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
+
+/// Both functions, and the DynamoDB they write to.
+struct Functions {
+    port: u16,
+    endpoint: String,
+    _watch: Running,
+    _dynamodb: Running,
+}
+
+impl Functions {
+    fn start() -> Self {
+        let (dynamodb, endpoint) = dynamodb(&[]);
+        let port = free_port();
+        let mut command = cargo_lambda();
+        command
+            .args(["watch", "--ignore-changes", "--invoke-address", "127.0.0.1", "--env-file", "events/local.env"])
+            .args(["--invoke-port", &port.to_string()])
+            .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={endpoint}")]);
+        let mut watch = Running::start(&mut command);
+        watch.wait_for_port(port);
+        Self { port, endpoint, _watch: watch, _dynamodb: dynamodb }
+    }
+
+    fn invoke(&self, function: &str, data: &[&str]) -> Output {
+        let port = self.port.to_string();
+        let mut command = cargo_lambda();
+        command.args(["invoke", function, "--invoke-address", "127.0.0.1", "--invoke-port", &port]).args(data);
+        command.output().expect("cargo lambda runs")
+    }
+
+    /// What `function` returns for a file of `events/`.
+    fn answer(&self, function: &str, event: &str) -> Value {
+        let output = self.invoke(function, &["--data-file", &format!("events/{event}")]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text).unwrap_or_else(|_| {
+            panic!("{function} answers {event} with {text:?}: {}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    fn top(&self) -> Value {
+        let output = hot(["top", "--json", "--endpoint-url", &self.endpoint]).output().expect("hot runs");
+        serde_json::from_slice(&output.stdout).expect("a snapshot")
+    }
+}
+
+/// The values of an event's records by source and offset.
+fn values(event: &str) -> BTreeMap<(String, i64), Vec<u8>> {
+    let text = fs::read_to_string(repository("events").join(event)).expect("the sample is there");
+    let event: Value = serde_json::from_str(&text).expect("the sample is JSON");
+    let mut values = BTreeMap::new();
+    for (source, records) in event["records"].as_object().expect("records by source") {
+        for record in records.as_array().expect("a list") {
+            if let (Some(offset), Some(value)) = (record["offset"].as_i64(), record["value"].as_str()) {
+                let value = STANDARD.decode_to_vec(value).unwrap_or_default();
+                values.insert((source.clone(), offset), value);
+            }
+        }
+    }
+    values
+}
+
+fn group(values: &BTreeMap<(String, i64), Vec<u8>>) -> Groups {
+    group_by::group(values.values().map(Vec::as_slice))
+}
+
+fn snapshot(groups: &Groups) -> Value {
+    let (clicks, products, places) = group_by::hour(&groups.counts, WINDOW_END, 100);
+    let products_json: Vec<_> = places
+        .into_iter()
+        .map(|(rank, id, clicks, _)| json!({"rank": rank, "product_id": id, "clicks": clicks}))
+        .collect();
+    json!({
+        "window_start": "2022-12-27T15:50:00Z",
+        "window_end": "2022-12-27T16:50:00Z",
+        "total_clicks": clicks,
+        "distinct_products": products,
+        "products": products_json,
+    })
+}
+
+#[test]
+fn the_samples_go_through_both_functions_into_the_snapshot() {
+    let functions = Functions::start();
+
+    let first = values("msk-batch.json");
+    let expected = group(&first);
+    let answer = functions.answer("count-clicks", "msk-batch.json");
+    assert_eq!(answer["records"], expected.lines);
+    assert_eq!(answer["counted"], expected.clicks);
+    assert_eq!(answer["ignored"], expected.others);
+    assert_eq!((&answer["rejected"], &answer["stale"], &answer["already_counted"]), (&json!(0), &json!(0), &json!(0)));
+    assert!(answer["updates"].as_u64() > Some(0) && answer["write_units"].as_u64() >= answer["updates"].as_u64());
+    assert_eq!(answer["newest_event_time"], 1_672_159_799_000_i64);
+    assert!(answer["lag_ms"].as_u64() > Some(0));
+
+    let answer = functions.answer("rank-products", "schedule.json");
+    assert_eq!(
+        (&answer["written"], &answer["queries"], &answer["total_clicks"]),
+        (&json!(true), &json!(480), &json!(expected.clicks))
+    );
+    assert_eq!(functions.top(), snapshot(&expected));
+
+    // Redelivered as a whole: no count moves.
+    let answer = functions.answer("count-clicks", "msk-batch.json");
+    assert_eq!((&answer["counted"], &answer["already_counted"]), (&json!(0), &json!(expected.clicks)));
+
+    // Redelivered in part, with new records behind.
+    let mut all = first.clone();
+    let second = values("msk-redelivered.json");
+    assert!(second.keys().any(|key| first.contains_key(key)) && second.keys().any(|key| !first.contains_key(key)));
+    all.extend(second.clone());
+    let new = group(&all).clicks - expected.clicks;
+    let answer = functions.answer("count-clicks", "msk-redelivered.json");
+    assert_eq!(answer["counted"], new);
+    assert_eq!(answer["already_counted"], group(&second).clicks - new);
+
+    // Bad records among good ones: the good ones are counted.
+    let bad = values("msk-rejects.json");
+    all.extend(bad);
+    let answer = functions.answer("count-clicks", "msk-rejects.json");
+    assert_eq!((&answer["records"], &answer["counted"], &answer["rejected"]), (&json!(20), &json!(3), &json!(17)));
+
+    let answer = functions.answer("rank-products", "backfill.json");
+    assert_eq!(answer["written"], true);
+    // Of the rejects one is an event to a plain group-by, in the year 2100; the hour does not see it.
+    assert_eq!(functions.top()["total_clicks"], snapshot(&group(&all))["total_clicks"]);
+    let products = functions.top()["products"].as_array().expect("a list").clone();
+    for (product, expected) in products.iter().zip(snapshot(&group(&all))["products"].as_array().expect("a list")) {
+        assert_eq!((&product["product_id"], &product["clicks"]), (&expected["product_id"], &expected["clicks"]));
+    }
+
+    let output = functions.invoke("rank-products", &["--data-ascii", r#"{"window_end":"soon"}"#]);
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("`window_end` is \"soon\", no RFC 3339 time"), "{message}");
+
+    let output = functions.invoke("count-clicks", &["--data-ascii", r#"{"Records":[]}"#]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("the event is no MSK batch"), "{message}");
+}
+
+/// What the function `name` says at its start with `environment` and nothing else.
+fn start(name: &str, environment: &[(&str, &str)]) -> String {
+    let output = Command::new(binary(name))
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the function starts");
+    assert!(!output.status.success(), "{name} must not go on");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn a_wrong_setting_stops_a_function_at_its_start_and_is_named() {
+    let environment = [
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("COUNTERS_TABLE", "c"),
+        ("REJECTS_TABLE", "r"),
+        ("SNAPSHOTS_TABLE", "s"),
+    ];
+    let with = |name, value| [environment.as_slice(), &[(name, value)]].concat();
+    let message = start("count-clicks", &with("MAX_EVENT_AGE", "26h"));
+    assert!(message.contains("MAX_EVENT_AGE") && message.contains("must be below RETENTION"), "{message}");
+    let message = start("count-clicks", &with("SOURCE_EPOCH", "first"));
+    assert!(message.contains("SOURCE_EPOCH") && message.contains("whole number from 1"), "{message}");
+    let message = start("rank-products", &with("TOP_N", "many"));
+    assert!(message.contains("TOP_N") && message.contains("from 1 to 1000"), "{message}");
+    let message = start("rank-products", &environment[..4]);
+    assert!(message.contains("SNAPSHOTS_TABLE is not set"), "{message}");
+    let message = start("count-clicks", &environment[1..]);
+    assert!(message.contains("AWS_REGION is not set"), "{message}");
+}
+
+#[test]
+fn what_only_the_local_program_needs_is_in_no_functions_dependency_tree() {
+    for function in ["count-clicks", "rank-products"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])
+            .current_dir(repository(""))
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8(output.stdout).expect("a tree is text");
+        assert!(tree.contains("aws-sdk-dynamodb v"), "{}", String::from_utf8_lossy(&output.stderr));
+        for other in ["hot v", "dynoxide-rs", "clap", "indicatif", "comfy-table", "console", "aws-config", "rand v"] {
+            assert!(!tree.lines().any(|line| line.starts_with(other)), "{function} depends on {other}");
+        }
+    }
+}

@@ -293,3 +293,172 @@ impl<'de> Deserialize<'de> for Fields<'de> {
         deserializer.deserialize_map(FieldsVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_lambda_events::kafka::KafkaEvent;
+
+    use super::*;
+
+    const BATCH: &str = include_str!("../../../events/msk-batch.json");
+    const REJECTS: &str = include_str!("../../../events/msk-rejects.json");
+
+    fn decode(event: &str) -> Batch {
+        let now = UnixMillis::parse_rfc3339("2022-12-27T16:50:30Z").unwrap();
+        let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
+        Batch::decode(event, None, &policy, now).unwrap()
+    }
+
+    /// A batch with one record, whose JSON is given.
+    fn one(record: &str) -> Batch {
+        let batch = decode(&format!(r#"{{"records":{{"clicks-0":[{record}]}}}}"#));
+        assert_eq!(batch.records, 1, "{record}");
+        assert_eq!(batch.clicks() + batch.ignored + batch.stale + batch.repeated + batch.rejected(), 1, "{record}");
+        batch
+    }
+
+    /// The clicks of a batch in words: source, bucket, offset and product.
+    fn told(batch: &Batch) -> Vec<String> {
+        let mut told = Vec::new();
+        for source in &batch.sources {
+            for (bucket, clicks) in &source.buckets {
+                for click in &source.clicks[clicks.clone()] {
+                    told.push(format!("{} {bucket} {} {}", source.source, click.offset, batch.product(click.product)));
+                }
+            }
+        }
+        told.sort();
+        told
+    }
+
+    fn click(event: &str) -> String {
+        STANDARD.encode_to_string(event)
+    }
+
+    fn good() -> String {
+        click(r#"{"event_time":1672159800000,"product_id":"p1","action":"click"}"#)
+    }
+
+    #[test]
+    fn a_batch_is_sorted_by_source_and_bucket() {
+        let batch = decode(BATCH);
+        assert_eq!((batch.records, batch.clicks(), batch.ignored, batch.rejected()), (12, 11, 1, 0));
+        let told = told(&batch);
+        assert_eq!(told[0], "clicks-0 2022-12-27T16:45Z#1 102 p7");
+        let product = "7 caffè ☕ \"doppio\" #1";
+        assert!(told.iter().any(|click| click.ends_with(product)), "{told:#?}");
+        for source in &batch.sources {
+            for (_, clicks) in &source.buckets {
+                assert!(source.clicks[clicks.clone()].is_sorted_by_key(|click| click.offset));
+            }
+        }
+        assert_eq!(batch.newest_event_time, Some(UnixMillis(1_672_159_799_000)));
+    }
+
+    #[test]
+    fn the_samples_are_of_the_shape_that_lambda_sends() {
+        // Through the published type and back: what it reads, and what it writes, decodes alike.
+        let event: KafkaEvent = serde_json::from_str(BATCH).unwrap();
+        assert_eq!(event.records.len(), 3);
+        assert_eq!(told(&decode(&serde_json::to_string(&event).unwrap())), told(&decode(BATCH)));
+    }
+
+    #[test]
+    fn every_kind_of_bad_record_is_rejected_for_its_own_reason() {
+        let batch = decode(REJECTS);
+        let rejects = &batch.sources[0].rejects;
+        let reasons: Vec<_> = rejects.by_reason.iter().map(|(reason, count)| (reason.name(), *count)).collect();
+        assert_eq!(
+            reasons,
+            [
+                ("malformed_record", 1),
+                ("no_value", 1),
+                ("not_base64", 1),
+                ("not_json", 3),
+                ("not_an_object", 1),
+                ("missing_event_time", 1),
+                ("mistyped_event_time", 2),
+                ("missing_product_id", 1),
+                ("mistyped_product_id", 1),
+                ("empty_product_id", 1),
+                ("product_id_too_long", 1),
+                ("missing_action", 1),
+                ("mistyped_action", 1),
+                ("event_time_in_future", 1),
+            ]
+        );
+        assert_eq!((batch.records, batch.clicks()), (20, 3), "the good ones among them are counted");
+        assert!(rejects.samples.iter().all(|sample| !sample.value.contains("u_1233")));
+    }
+
+    #[test]
+    fn an_odd_envelope_costs_nothing() {
+        let value = good();
+        for record in [
+            format!(r#"{{"offset":1,"value":"{value}"}}"#),
+            format!(
+                r#"{{"topic":"clicks","partition":0,"offset":1,"timestamp":1,"timestampType":"X","key":null,"headers":[],"value":"{value}"}}"#
+            ),
+            format!(
+                r#"{{"offset":1,"value":"{value}","headers":[{{}},{{"h":[-128,127]}}],"key":"AA==","new":{{"a":[[[1]]]}}}}"#
+            ),
+            format!(r#"{{"offset":1,"value":"{value}","headers":null,"topic":7,"partition":"x"}}"#),
+            format!(r#"{{"offset":0,"offset":1,"value":null,"value":"{value}"}}"#),
+            format!(r#"{{"offset":1,"value":"{}"}}"#, value.replace('=', "\\u003d").replace('/', "\\/")),
+        ] {
+            assert_eq!(told(&one(&record)), ["clicks-0 2022-12-27T16:50Z#4 1 p1"], "{record}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_rejected_with_its_offset_where_it_has_one() {
+        let value = good();
+        for (record, reason, offset) in [
+            (r#"{"offset":5,"value":null}"#.to_owned(), Reason::NoValue, 5),
+            (r#"{"offset":5}"#.to_owned(), Reason::NoValue, 5),
+            (r#"{"offset":5,"value":7}"#.to_owned(), Reason::NotBase64, 5),
+            (r#"{"offset":5,"value":"AAA"}"#.to_owned(), Reason::NotBase64, 5),
+            (format!(r#"{{"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
+            (format!(r#"{{"offset":-1,"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
+            (format!(r#"{{"offset":1.5,"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
+            (format!(r#"[5,"{value}"]"#), Reason::MalformedRecord, NO_OFFSET),
+            ("null".to_owned(), Reason::MalformedRecord, NO_OFFSET),
+            ("[]".to_owned(), Reason::MalformedRecord, NO_OFFSET),
+        ] {
+            let batch = one(&record);
+            let rejects = &batch.sources[0].rejects;
+            assert_eq!(rejects.by_reason.keys().collect::<Vec<_>>(), [&reason], "{record}");
+            assert_eq!(rejects.offsets, [offset], "{record}");
+        }
+        assert_eq!(decode(r#"{"records":{"clicks-0":"no list"}}"#).rejected(), 1);
+    }
+
+    #[test]
+    fn a_record_that_comes_twice_in_a_batch_is_counted_once() {
+        let record = format!(r#"{{"offset":1,"value":"{}"}}"#, good());
+        let batch =
+            decode(&format!(r#"{{"records":{{"a-0":[{record},{record}],"a-1":[{record}],"a-0":[{record}]}}}}"#));
+        assert_eq!((batch.records, batch.clicks(), batch.repeated, batch.sources.len()), (4, 2, 2, 2));
+    }
+
+    #[test]
+    fn records_out_of_order_are_brought_into_order() {
+        let record = |offset| format!(r#"{{"offset":{offset},"value":"{}"}}"#, good());
+        let batch = decode(&format!(r#"{{"records":{{"a-0":[{},{},{}]}}}}"#, record(9), record(3), record(5)));
+        let offsets: Vec<_> = batch.sources[0].clicks.iter().map(|click| click.offset).collect();
+        assert_eq!(offsets, [3, 5, 9]);
+    }
+
+    #[test]
+    fn an_event_of_another_kind_is_an_error_and_an_empty_batch_is_none() {
+        let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
+        for event in ["{}", "[]", "null", r#"{"Records":[]}"#, r#"{"records":[]}"#, r#"{"records":null}"#] {
+            let error = Batch::decode(event, None, &policy, UnixMillis(0)).unwrap_err();
+            assert!(error.to_string().starts_with("the event is no MSK batch"), "{event}: {error}");
+        }
+        assert_eq!(decode(r#"{"records":{}}"#).records, 0);
+        assert_eq!(decode(r#"{"records":{"clicks-0":[]},"eventSource":7}"#).records, 0);
+    }
+}

@@ -157,6 +157,9 @@ impl CountClicks {
         let all = batch.sources.iter().map(|source| source.buckets.len()).sum();
         let mut done = 0;
         let time_left = deadline.minus(ANSWER_TIME).since(now);
+        if time_left.is_zero() {
+            return (summary, Err(CountError::OutOfTime { done, all }));
+        }
         let result = match timeout(time_left, self.write(&batch, now, &mut summary, &mut done)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(CountError::Storage { done, all, source }),

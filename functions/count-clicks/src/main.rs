@@ -1,11 +1,14 @@
 //! The Lambda function `count-clicks`: wires the handler to the runtime.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use count_clicks::{CountClicks, CountError, CountSettings};
 use hot_products::{Clock, SystemClock, UnixMillis, settings::Settings, store};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn, tracing};
 use serde_json::value::RawValue;
+
+/// The longest that Lambda lets any function run (AWS Lambda Developer Guide, "Lambda quotas").
+const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -19,7 +22,7 @@ async fn main() -> Result<(), Error> {
     }
     let function = &function;
     run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
-        let deadline = UnixMillis(event.context.deadline.try_into().unwrap_or(i64::MAX));
+        let deadline = deadline(event.context.deadline, SystemClock.now());
         let (summary, result) = function.handle(event.payload.get(), deadline).await;
         #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from standard output")]
         {
@@ -36,4 +39,23 @@ async fn main() -> Result<(), Error> {
         })
     }))
     .await
+}
+
+/// When the invocation has to be done. `cargo lambda watch` gives every invocation a deadline in 1970, which can only mean
+/// that there is none.
+fn deadline(epoch_ms: u64, now: UnixMillis) -> UnixMillis {
+    let deadline = UnixMillis(epoch_ms.try_into().unwrap_or(i64::MAX));
+    if deadline > now { deadline } else { now.plus(LONGEST_INVOCATION) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_the_past_is_none() {
+        let now = UnixMillis(1_672_159_800_000);
+        assert_eq!(deadline(1_672_159_860_000, now), UnixMillis(1_672_159_860_000));
+        assert_eq!(deadline(600_000, now), now.plus(LONGEST_INVOCATION));
+    }
 }

@@ -1,11 +1,11 @@
 //! Settings come from the environment, are read once at start, and a wrong one stops the function there.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{fmt, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use thiserror::Error;
 
 /// A setting that is missing or wrong. Its message names the setting and says what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
     /// The setting has no default and is not set.
     #[error("{name} is not set: set it to {expected}")]
@@ -25,6 +25,13 @@ pub enum SettingError {
         /// What is wrong with that.
         problem: String,
     },
+}
+
+/// The message: it is what a `main` prints that returns the error.
+impl fmt::Debug for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Reads settings from wherever they are looked up: the process's environment, or a test's.

@@ -1,0 +1,40 @@
+# Everything that people and CI run. `make` alone lists the targets.
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := .venv
+TOOLS := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Replay the sample and print the hot products
+	$(CARGO) run --locked --quiet --bin hot -- replay events/clicks.jsonl
+
+.PHONY: test
+test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
+	$(CARGO) build --locked --workspace
+	$(CARGO) test --locked --workspace
+	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
+
+.PHONY: lint
+lint: $(TOOLS) ## Check formats, lints, docs and the template
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(VENV)/bin/python tests/infra/lint.py
+	$(VENV)/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
+
+.PHONY: clean
+clean: ## Remove what was built and installed here
+	rm -rf target $(VENV) infra/.aws-sam
+
+# cargo-lambda and the template's linters, pinned. Debian has venv in a package of its own.
+$(TOOLS): tests/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+	$(VENV)/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
