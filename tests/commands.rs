@@ -176,6 +176,22 @@ fn for_people_there_is_a_table_with_totals_and_the_counts_of_each_minute() {
 }
 
 #[test]
+fn a_file_of_many_hours_shows_every_minute() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("events.jsonl");
+    // Half an hour apart: later events must not push the first minutes out of sight.
+    let event = |number: i64| {
+        format!("{{\"event_time\":{},\"product_id\":\"p{number}\",\"action\":\"click\"}}\n", number * 1_800_000)
+    };
+    fs::write(&file, (0..8).map(event).collect::<String>()).expect("a file can be written");
+    let (snapshots, summary, _) = replay(&file, &[]);
+    assert_eq!(summary["counted"], 8);
+    assert_equals_group_by(&snapshots, &group(&file), 10);
+    let text = stdout(&run(&["replay", file.to_str().expect("a path"), "--minutes"]));
+    assert_eq!(text.lines().skip(1).take_while(|line| !line.is_empty()).count(), 8, "{text}");
+}
+
+#[test]
 fn an_empty_file_and_a_file_without_events_end_well() {
     let folder = tempfile::tempdir().expect("a folder");
     for (text, records) in [("", 0), ("\n", 1), ("nonsense\nmore", 2)] {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use count_clicks::{CountClicks, CountSettings, Summary};
+use count_clicks::{CountClicks, CountError, CountSettings, Summary};
 use hot::{
     embedded::Embedded,
     msk,
@@ -61,6 +61,17 @@ impl Function {
     }
 
     fn deliver_all(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> Summary {
+        let (summary, result) = self.try_deliver(sources);
+        result.expect("storage is well");
+        assert_eq!(
+            summary.records,
+            summary.counted + summary.already_counted + summary.ignored + summary.stale + summary.rejected,
+            "each record has one outcome"
+        );
+        summary
+    }
+
+    fn try_deliver(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> (Summary, Result<(), CountError>) {
         let mut records = HashMap::new();
         for (source, offset, values) in sources {
             let (topic, partition) = source.rsplit_once('-').expect("topic-partition");
@@ -72,14 +83,7 @@ impl Function {
         }
         let event = serde_json::to_string(&msk::event(records)).expect("an event is JSON");
         let deadline = UnixMillis(self.clock.now().0 + MINUTE);
-        let (summary, result) = DYNAMODB.0.block_on(self.function.handle(&event, deadline));
-        result.expect("storage is well");
-        assert_eq!(
-            summary.records,
-            summary.counted + summary.already_counted + summary.ignored + summary.stale + summary.rejected,
-            "each record has one outcome"
-        );
-        summary
+        DYNAMODB.0.block_on(self.function.handle(&event, deadline))
     }
 
     /// The items of `minutes` minutes by their keys, `2022-12-27T16:50Z#3 clicks-0`.
@@ -370,4 +374,22 @@ fn an_invocation_without_time_writes_nothing_and_fails() {
         "out of time: the batch will come again, 0 of 1 items are done"
     );
     assert!(function.items(1).is_empty());
+}
+
+#[test]
+fn an_item_that_another_hand_wrote_fails_the_batch_instead_of_looping() {
+    let function = Function::new(&[]);
+    function.deliver("clicks-0", 5, &[function.click(0, "p1")]);
+    let items = function.items(1);
+    let item = items.values().next().expect("an item");
+    let update = function
+        .client
+        .update_item()
+        .table_name(TableNames::of(DEFAULT_STACK).counters)
+        .key("bucket", item["bucket"].clone())
+        .key("source", item["source"].clone())
+        .update_expression("REMOVE closed");
+    DYNAMODB.0.block_on(update.send()).expect("an update");
+    let error = function.try_deliver(&[("clicks-0", 6, &[function.click(0, "p1")])]).1.expect_err("a broken item");
+    assert!(error.to_string().contains("is open and behind the update that it refused"), "{error}");
 }

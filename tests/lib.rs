@@ -22,3 +22,8 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
+
+/// The README's code for apps compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

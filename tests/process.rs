@@ -106,5 +106,12 @@ pub fn cargo_lambda() -> Command {
     let program = if own.is_file() { own } else { PathBuf::from("cargo-lambda") };
     let mut command = Command::new(program);
     command.arg("lambda").current_dir(repository(""));
+    // What `cargo test` tells a test of itself, a build script would take for a change, and build the TLS library and
+    // all that depends on it anew.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command
 }

@@ -235,7 +235,9 @@ impl Replay {
         if time > latest.plus(self.options.max_gap.max(MAX_AHEAD)) {
             return Ok(());
         }
-        self.span = Some((earliest.min(time).max(latest.minus(self.policy.max_event_age)), latest.max(time)));
+        if time >= latest.minus(self.policy.max_event_age) {
+            self.span = Some((earliest.min(time), latest.max(time)));
+        }
         if time <= latest {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! One invocation: decode, note what was rejected, count the rest, say what was done.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
@@ -189,13 +189,8 @@ impl CountClicks {
             summary.write_units += write_units?;
         }
 
-        let failed = Cell::new(None);
-        let go_on = || {
-            let error = failed.take();
-            let go_on = error.is_none();
-            failed.set(error);
-            go_on
-        };
+        let failed = RefCell::new(None);
+        let go_on = || failed.borrow().is_none();
         let items = batch.sources.iter().flat_map(|source| source.buckets.iter().map(move |bucket| (source, bucket)));
         let mut counts = stream::iter(items)
             .map(|(source, (bucket, clicks))| {
@@ -208,7 +203,7 @@ impl CountClicks {
             match progress.stopped {
                 None => *done += 1,
                 // The first failure tells; what is under way may end, so that the next delivery has less to do.
-                Some(Stopped::Failed(error)) if go_on() => failed.set(Some(error)),
+                Some(Stopped::Failed(error)) if go_on() => *failed.borrow_mut() = Some(error),
                 Some(_) => {}
             }
         }

@@ -121,10 +121,13 @@ impl CountersTable {
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
                     let item = failure.item().ok_or_else(|| self.layout(key, "refused an update without its item"))?;
-                    Ok(Added::Refused {
-                        last_offset: self.last_offset(key, item)?,
-                        closed: item.get(attribute::CLOSED).and_then(|closed| closed.as_bool().ok()) == Some(&true),
-                    })
+                    let last_offset = self.last_offset(key, item)?;
+                    let closed = item.get(attribute::CLOSED).and_then(|closed| closed.as_bool().ok()) == Some(&true);
+                    if !closed && last_offset < piece.first {
+                        // Whoever wrote it was not this function. To send the piece again would never end.
+                        return Err(self.layout(key, "is open and behind the update that it refused"));
+                    }
+                    Ok(Added::Refused { last_offset, closed })
                 }
                 _ => Err(self.failed(&error)),
             },
