@@ -70,7 +70,10 @@ fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
         assert_eq!((time("window_start"), time("window_end")), (end - 3_600_000, end));
         let (clicks, products, mut places) = group_by::hour(&groups.counts, end, top);
         if number == 0 {
-            places.iter_mut().for_each(|place| place.3 = None); // no snapshot before the first
+            // No snapshot before the first.
+            for place in &mut places {
+                place.3 = None;
+            }
         }
         assert_eq!(snapshot["total_clicks"], clicks);
         assert_eq!(snapshot["distinct_products"], products);

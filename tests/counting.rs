@@ -32,7 +32,7 @@ static DYNAMODB: LazyLock<(Runtime, Embedded)> = LazyLock::new(|| {
 
 /// The function, at a time that no other test is at.
 struct Function {
-    function: CountClicks,
+    handler: CountClicks,
     clock: Arc<ManualClock>,
     client: Client,
     /// The first minute that this test may count in, epoch milliseconds.
@@ -51,8 +51,8 @@ impl Function {
         }));
         let clock = Arc::new(ManualClock::at(UnixMillis(start + 5 * MINUTE)));
         let client = DYNAMODB.1.client();
-        let function = CountClicks::new(client.clone(), settings.expect("good settings"), clock.clone());
-        Self { function, clock, client, start }
+        let handler = CountClicks::new(client.clone(), settings.expect("good settings"), clock.clone());
+        Self { handler, clock, client, start }
     }
 
     /// Hands over records of one source, `values` from `offset` on.
@@ -83,7 +83,7 @@ impl Function {
         }
         let event = serde_json::to_string(&msk::event(records)).expect("an event is JSON");
         let deadline = UnixMillis(self.clock.now().0 + MINUTE);
-        DYNAMODB.0.block_on(self.function.handle(&event, deadline))
+        DYNAMODB.0.block_on(self.handler.handle(&event, deadline))
     }
 
     /// The items of `minutes` minutes by their keys, `2022-12-27T16:50Z#3 clicks-0`.
@@ -367,7 +367,7 @@ fn an_invocation_without_time_writes_nothing_and_fails() {
     let records = vec![msk::record("clicks", 0, 0, function.clock.now(), None, Some(&value))];
     let event = serde_json::to_string(&msk::event(HashMap::from([("clicks-0".to_owned(), records)]))).expect("JSON");
     let soon = UnixMillis(function.clock.now().0 + 500);
-    let (summary, result) = DYNAMODB.0.block_on(function.function.handle(&event, soon));
+    let (summary, result) = DYNAMODB.0.block_on(function.handler.handle(&event, soon));
     assert_eq!(summary.counted, 0);
     assert_eq!(
         result.expect_err("out of time").to_string(),
