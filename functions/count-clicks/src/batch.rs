@@ -4,12 +4,13 @@
 //! So one record that is not of the documented shape is rejected alone, where a typed envelope
 //! (`aws_lambda_events::kafka::KafkaEvent`) would fail the batch, and for Kafka that would block the partition.
 
-use std::{borrow::Cow, fmt, num::NonZeroU32, ops::Range};
+use std::{fmt, num::NonZeroU32, ops::Range};
 
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
     Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis,
+    click::Text,
     counters::Click,
     rejects::{NO_OFFSET, Rejects},
 };
@@ -65,7 +66,7 @@ impl Batch {
         let envelope: Envelope<'_> = serde_json::from_str(event)?;
         let mut decoder = Decoder { policy, now, batch: Self::default(), sources: Vec::new(), value: Vec::new() };
         for (name, records) in &envelope.records.0 {
-            let position = decoder.source(name, epoch);
+            let position = decoder.source(&name.0, epoch);
             match serde_json::from_str::<Vec<&RawValue>>(records.get()) {
                 Ok(records) => records.into_iter().for_each(|record| decoder.record(position, record.get())),
                 Err(_) => decoder.record(position, records.get()),
@@ -190,7 +191,7 @@ struct Envelope<'a> {
 }
 
 /// The entries of an object in their order, a name that stands twice included.
-struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Entries<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -205,8 +206,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, _>()? {
-                    entries.push((name.0, value));
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
                 }
                 Ok(Entries(entries))
             }
@@ -215,11 +216,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
         deserializer.deserialize_map(EntriesVisitor)
     }
 }
-
-/// Text that is borrowed where it has no escapes; serde borrows a bare `Cow` only when told to.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What counts of a record; the source is known from the records' name, and keys, headers and timestamps don't matter.
 struct Record<'a> {

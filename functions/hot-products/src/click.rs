@@ -179,10 +179,10 @@ enum Field {
     Other,
 }
 
-/// Text that is borrowed where it has no escapes; serde borrows a bare `Cow` only when told to.
-#[derive(Deserialize)]
+/// A JSON text that is borrowed where it has no escapes; serde borrows a bare `Cow` only when told to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
