@@ -85,7 +85,8 @@ struct Generate {
 /// of it runs in this process, on an embedded DynamoDB. Prints the last window; with --json, every one.
 #[derive(Args)]
 struct ReplayFile {
-    /// JSON lines such as {"`event_time"`: 1672131001234, "`product_id"`: "p1234", "action": "click"}; - for standard input
+    #[expect(clippy::doc_markdown, reason = "the help is plain text")]
+    /// JSON lines such as {"event_time": 1672131001234, "product_id": "p1234", "action": "click"}; - for standard input
     file: PathBuf,
     /// Print JSON: a line for each snapshot, in order, then a line with the summary
     #[arg(long, conflicts_with = "minutes")]

@@ -7,13 +7,12 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::{
     Client,
     config::Credentials,
-    error::DisplayErrorContext,
     operation::create_table::CreateTableError,
     types::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
     },
 };
-use hot_products::store;
+use hot_products::store::{self, explain};
 
 use crate::template::TableDefinition;
 
@@ -45,8 +44,7 @@ pub async fn create(client: &Client, table: &TableDefinition) -> Result<Created>
             return Ok(Created::Existing);
         }
         Err(error) => {
-            return Err(anyhow!("{}", DisplayErrorContext(&error)))
-                .with_context(|| format!("can't create the table {}", table.name));
+            return Err(anyhow!(explain(&error))).with_context(|| format!("can't create the table {}", table.name));
         }
     }
     if let Some(attribute) = &table.ttl_attribute {
@@ -57,7 +55,7 @@ pub async fn create(client: &Client, table: &TableDefinition) -> Result<Created>
             .time_to_live_specification(ttl)
             .send()
             .await
-            .map_err(|error| anyhow!("{}", DisplayErrorContext(&error)))
+            .map_err(|error| anyhow!(explain(&error)))
             .with_context(|| format!("can't set the TTL of the table {}", table.name))?;
     }
     Ok(Created::New)

@@ -4,7 +4,7 @@ mod counters;
 mod rejects;
 mod snapshots;
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, iter::successors, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client, Config,
@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
         BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::DisplayErrorContext,
+    error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, ConsumedCapacity},
 };
 use aws_smithy_http_client::{
@@ -47,7 +47,7 @@ pub enum StoreError {
         operation: &'static str,
         /// The table.
         table: String,
-        /// What the SDK says, with all causes.
+        /// What DynamoDB answered, or all causes of there being no answer.
         message: String,
     },
     /// An item does not hold what its table's layout says.
@@ -63,12 +63,28 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn call(operation: &'static str, table: &str, error: &(dyn Error + 'static)) -> Self {
-        Self::Call { operation, table: table.to_owned(), message: DisplayErrorContext(error).to_string() }
+    fn call<E: ProvideErrorMetadata + Error + 'static>(
+        operation: &'static str,
+        table: &str,
+        error: &SdkError<E>,
+    ) -> Self {
+        Self::Call { operation, table: table.to_owned(), message: explain(error) }
     }
 
     fn layout(table: &str, item: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Layout { table: table.to_owned(), item: item.into(), problem: problem.into() }
+    }
+}
+
+/// An SDK error for people: what DynamoDB answered, or all causes of there being no answer.
+pub fn explain<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => successors(Some(error as &dyn Error), |&error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": "),
     }
 }
 
