@@ -1,0 +1,659 @@
+//! The counting protocol as a model, checked exhaustively: every order in which requests, answers, failures and
+//! deliveries can fall within a small scope, not a sample of them.
+//!
+//! # What is modelled
+//!
+//! One source and one bucket, so one chain of items: the first, and the overflow items behind it. Items share nothing,
+//! so a chain that is right by itself is right beside others. Of the topic, every pattern of products over the offsets
+//! is a start, with offsets that are none of the chain's business among them.
+//!
+//! - **Kafka**: a batch starts at the committed offset or any earlier one and ends anywhere behind. A batch that was
+//!   counted is committed; one that was not comes again, in whatever cut, and so may one that was.
+//! - **Pollers**: several at once, as in a rebalance while the old poller's invocation still runs. An invocation may
+//!   die at any point.
+//! - **The network**: a request that its sender waits for is handled at any time or never, and its answer arrives at
+//!   any time later or never. The sender may send it again, as the SDK does, or give up. What was sent once may be
+//!   handled at any later time, any number of times, in any order.
+//! - **DynamoDB**: an item changes whole or not at all; the condition is looked at before the size.
+//!
+//! The pieces that pollers send are cut by the product's own `Piece::first_of`, and what a poller has left after a
+//! refusal is the product's own `behind`; the loop around them is retold here, from `count_clicks::count`. A product
+//! of the model stands for [`FOLD`] products, so that the limit of products an update is reached with three.
+//!
+//! Not modelled: time. A record that is stale or ahead of the clock in one delivery and well in another is a
+//! different record to the protocol.
+//!
+//! # Why the scope suffices
+//!
+//! The protocol compares offsets and looks at one item at a time. A miscount takes an update that is applied although
+//! some of its clicks are counted, or a `last_offset` that passes a click that is not: two updates that overlap without
+//! being equal, and one item that fills up between them. Five offsets hold two full pieces with a click to spare, or
+//! three items; two pollers are an old one and a new one, and every poller before them lives on as requests
+//! in the network, of which there is no limit. Each of four deliberate breaks is found with fewer.
+
+use std::{io::Write, time::Instant};
+
+use hot_products::counters::{Click, MAX_PRODUCTS_PER_UPDATE, Piece, behind};
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+/// The most offsets and, since every item of a chain counts a click at least, items.
+const MAX_OFFSETS: usize = 6;
+/// The most pollers at a time.
+const MAX_POLLERS: usize = 3;
+/// How many products an update may have in the model.
+const PIECE_PRODUCTS: usize = 2;
+/// How many real products a product of the model stands for.
+const FOLD: usize = MAX_PRODUCTS_PER_UPDATE / PIECE_PRODUCTS;
+
+/// How far the model goes.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    /// The source's records.
+    offsets: usize,
+    /// Pollers at a time.
+    pollers: usize,
+    /// How many products fill an item: what stands for 400 KB.
+    item_products: u8,
+    /// Whether a request that can never be applied any more stays in the network. It changes nothing there but the
+    /// number of states.
+    keep_the_dead: bool,
+}
+
+/// What is checked. One more offset, one more poller, and every dead request: not all at once, for that multiplies.
+const SCOPES: [Scope; 3] = [
+    Scope { offsets: 5, pollers: 2, item_products: 3, keep_the_dead: false },
+    Scope { offsets: 4, pollers: 3, item_products: 2, keep_the_dead: false },
+    Scope { offsets: 3, pollers: 2, item_products: 2, keep_the_dead: true },
+];
+
+/// What is broken on purpose, to see whether the checker notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Break {
+    /// Updates have no condition.
+    NoCondition,
+    /// An update sets `last_offset` to the end of its batch, not of its piece.
+    LastOffsetTooFar,
+    /// What a refused update held is taken for counted, whatever `ALL_OLD` says.
+    AllOldIgnored,
+    /// Counting goes on in the overflow item while the full item stays open.
+    FullItemNotClosed,
+}
+
+/// One pattern of products over the offsets, and what follows from it.
+#[derive(Debug)]
+struct Topic {
+    /// The product of each offset; `None` where the record is none of this chain's clicks.
+    records: Vec<Option<u32>>,
+    /// The clicks.
+    clicks: Vec<Click>,
+    /// The last offset of the first piece of the clicks from one offset until before another.
+    piece_last: [[u8; MAX_OFFSETS + 1]; MAX_OFFSETS],
+    /// How many products the clicks at a set of offsets are on.
+    products: [u8; 1 << MAX_OFFSETS],
+}
+
+impl Topic {
+    fn new(records: Vec<Option<u32>>) -> Self {
+        let clicks: Vec<Click> = (0..)
+            .zip(&records)
+            .filter_map(|(offset, product)| product.map(|product| Click { offset, product }))
+            .collect();
+        let mut topic = Self { records, clicks, piece_last: Default::default(), products: [0; 1 << MAX_OFFSETS] };
+        for mask in 0..topic.products.len() {
+            let clicks = topic.clicks.iter().filter(|click| mask >> click.offset & 1 == 1);
+            let products = clicks.fold(0_u32, |products, click| products | 1 << click.product);
+            topic.products[mask] = products.count_ones() as u8;
+        }
+        for from in 0..topic.records.len() {
+            for end in from + 1..=topic.records.len() {
+                let folded: Vec<Click> = topic.clicks(from, end).iter().flat_map(fold).collect();
+                if let Some(piece) = Piece::first_of(&folded) {
+                    let (last, within) = ((piece.last / FOLD as i64) as u8, piece.last % FOLD as i64);
+                    assert_eq!(within, FOLD as i64 - 1, "a piece ends where a product of the model ends");
+                    topic.piece_last[from][end] = last;
+                }
+            }
+        }
+        topic
+    }
+
+    /// The clicks from one offset until before another.
+    fn clicks(&self, from: usize, end: usize) -> &[Click] {
+        let position = |offset: usize| self.clicks.partition_point(|click| click.offset < offset as i64);
+        &self.clicks[position(from)..position(end)]
+    }
+
+    /// The offsets of clicks, one bit each.
+    fn mask(&self, offsets: std::ops::RangeInclusive<u8>) -> u8 {
+        offsets.filter(|offset| self.records[usize::from(*offset)].is_some()).fold(0, |mask, offset| mask | 1 << offset)
+    }
+}
+
+/// A click of the model as real ones: as many offsets, and as many products of their own.
+fn fold(click: &Click) -> impl Iterator<Item = Click> {
+    let Click { offset, product } = *click;
+    let fold = FOLD as u32;
+    (0..fold).map(move |nth| Click { offset: offset * i64::from(fold) + i64::from(nth), product: product * fold + nth })
+}
+
+/// All patterns of products over `offsets` offsets, up to renaming: a product has a number one higher than those
+/// before it, or one that came before.
+fn patterns(offsets: usize) -> Vec<Vec<Option<u32>>> {
+    let mut patterns = vec![(Vec::new(), 0)];
+    for _ in 0..offsets {
+        patterns = patterns
+            .into_iter()
+            .flat_map(|(records, products)| {
+                std::iter::once(None).chain((0..=products).map(Some)).map(move |product| {
+                    let mut records = records.clone();
+                    records.push(product);
+                    (records, products.max(product.map_or(0, |product| product + 1)))
+                })
+            })
+            .collect();
+    }
+    patterns.into_iter().map(|(records, _)| records).collect()
+}
+
+/// An item of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Item {
+    /// `last_offset`; -1 while there is no item.
+    last_offset: i8,
+    /// `closed`.
+    closed: bool,
+    /// The offsets that it has counted, one bit each. What stands for the counters.
+    counted: u8,
+    /// Those that it has counted more than once.
+    repeated: u8,
+}
+
+type Items = [Item; MAX_OFFSETS];
+
+const NO_ITEM: Item = Item { last_offset: -1, closed: false, counted: 0, repeated: 0 };
+
+/// A write as it is in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Request {
+    /// Count the clicks from `first` to `last`, and set `last_offset` to `moves_to`, which is `last` but in a break.
+    Add { item: u8, first: u8, last: u8, moves_to: u8 },
+    /// Close the item.
+    Close { item: u8 },
+}
+
+/// What DynamoDB says to a write, as `Added` and `CountersTable::close` tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Answer {
+    Counted,
+    Refused { last_offset: i8, closed: bool },
+    Full,
+    Closed { last_offset: i8 },
+    NothingToClose,
+}
+
+/// A poller, with the invocation that it has under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Poller {
+    Idle,
+    /// It has sent a write for the clicks from `from` on and waits for the answer, or has it.
+    Busy {
+        from: u8,
+        end: u8,
+        item: u8,
+        closing: bool,
+        answer: Option<Answer>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    topic: u16,
+    /// The offset that Kafka delivers next.
+    committed: u8,
+    items: Items,
+    /// In order: which poller is which makes no difference.
+    pollers: [Poller; MAX_POLLERS],
+    /// Writes whose sender waits for them no more, and that may still be applied. In order, each once.
+    late: Vec<Request>,
+}
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// An idle poller gets a batch and sends its first write.
+    Deliver { start: u8, end: u8 },
+    /// DynamoDB handles the write that a poller waits for, and answers.
+    Handle { poller: usize },
+    /// DynamoDB handles a write that nobody waits for.
+    HandleLate { request: Request },
+    /// The answer arrives, and the poller does what follows.
+    GoOn { poller: usize },
+    /// The answer is lost; the poller sends the write again.
+    Retry { poller: usize },
+    /// The invocation ends without success.
+    Die { poller: usize },
+}
+
+struct Protocol {
+    scope: Scope,
+    broken: Option<Break>,
+    topics: Vec<Topic>,
+}
+
+impl Protocol {
+    fn new(scope: Scope, broken: Option<Break>) -> Self {
+        let topics = patterns(scope.offsets).into_iter().map(Topic::new).collect();
+        Self { scope, broken, topics }
+    }
+
+    fn topic(&self, state: &State) -> &Topic {
+        &self.topics[usize::from(state.topic)]
+    }
+
+    /// The poller that has the clicks from `from` until before `end` left, for `item`; idle when there are none.
+    fn send(topic: &Topic, from: u8, end: u8, item: u8) -> Poller {
+        match topic.clicks(usize::from(from), usize::from(end)).first() {
+            Some(click) => Poller::Busy { from: click.offset as u8, end, item, closing: false, answer: None },
+            None => Poller::Idle,
+        }
+    }
+
+    /// The write that a poller has sent last.
+    fn request(&self, topic: &Topic, poller: Poller) -> Option<Request> {
+        let Poller::Busy { from, end, item, closing, .. } = poller else { return None };
+        if closing {
+            return Some(Request::Close { item });
+        }
+        let last = topic.piece_last[usize::from(from)][usize::from(end)];
+        let moves_to = if self.broken == Some(Break::LastOffsetTooFar) { end - 1 } else { last };
+        Some(Request::Add { item, first: from, last, moves_to })
+    }
+
+    /// DynamoDB: what becomes of the items, and the answer.
+    fn handle(&self, topic: &Topic, items: &mut Items, request: Request) -> Answer {
+        match request {
+            Request::Add { item, first, last, moves_to } => {
+                let item = &mut items[usize::from(item)];
+                let exists = item.last_offset >= 0;
+                // attribute_not_exists(last_offset) OR (last_offset < :first AND closed = :false)
+                let allowed = !exists || (item.last_offset < first as i8 && !item.closed);
+                if !allowed && self.broken != Some(Break::NoCondition) {
+                    return Answer::Refused { last_offset: item.last_offset, closed: item.closed };
+                }
+                let clicks = topic.mask(first..=last);
+                if topic.products[usize::from(item.counted | clicks)] > self.scope.item_products {
+                    return Answer::Full;
+                }
+                item.repeated |= item.counted & clicks;
+                item.counted |= clicks;
+                item.last_offset = moves_to as i8;
+                Answer::Counted
+            }
+            Request::Close { item } => {
+                let item = &mut items[usize::from(item)];
+                // attribute_exists(last_offset)
+                if item.last_offset < 0 {
+                    return Answer::NothingToClose;
+                }
+                item.closed = true;
+                Answer::Closed { last_offset: item.last_offset }
+            }
+        }
+    }
+
+    /// The loop of `count_clicks::count`: what a poller does with an answer. `None` is an invocation that fails.
+    fn go_on(&self, topic: &Topic, poller: Poller) -> Option<Poller> {
+        let Poller::Busy { from, end, item, closing: _, answer: Some(answer) } = poller else { return None };
+        let rest = topic.clicks(usize::from(from), usize::from(end));
+        let piece_last = topic.piece_last[usize::from(from)][usize::from(end)];
+        let (last_offset, closed) = match answer {
+            Answer::Counted => (i64::from(piece_last), false),
+            Answer::Refused { .. } if self.broken == Some(Break::AllOldIgnored) => (i64::from(piece_last), false),
+            Answer::Refused { last_offset, closed } => (i64::from(last_offset), closed),
+            Answer::Full if self.broken == Some(Break::FullItemNotClosed) => (i64::from(from) - 1, true),
+            Answer::Full => return Some(Poller::Busy { from, end, item, closing: true, answer: None }),
+            Answer::Closed { last_offset } => (i64::from(last_offset), true),
+            Answer::NothingToClose => return None,
+        };
+        let from = behind(rest, last_offset).first().map_or(end, |click| click.offset as u8);
+        Some(Self::send(topic, from, end, item + u8::from(closed)))
+    }
+
+    /// Whether the item that the poller writes to is within the chain.
+    fn has_item(poller: Poller) -> bool {
+        !matches!(poller, Poller::Busy { item, .. } if usize::from(item) >= MAX_OFFSETS)
+    }
+
+    /// Whether the request would change an item. One that would not never will: `last_offset` only grows, a closed
+    /// item stays closed and a full one full. [`Model::next_state`] checks that on every step.
+    fn is_alive(&self, topic: &Topic, items: &Items, request: Request) -> bool {
+        let mut after = *items;
+        self.handle(topic, &mut after, request);
+        after != *items
+    }
+
+    /// What a poller sent stays in the network when the poller waits for it no more.
+    fn leave_behind(&self, state: &mut State, poller: usize) {
+        let request = self.request(self.topic(state), state.pollers[poller]);
+        state.pollers[poller] = Poller::Idle;
+        state.late.extend(request);
+    }
+
+    /// One state for all that behave alike.
+    fn tidy(&self, state: &mut State) {
+        let topic = self.topic(state);
+        state.pollers.sort_unstable();
+        state.late.sort_unstable();
+        state.late.dedup();
+        let State { late, items, pollers, .. } = state;
+        late.retain(|request| {
+            // What a poller waits for is handled and answered, with the answer lost, as if it were nobody's.
+            !pollers.iter().any(|poller| self.request(topic, *poller) == Some(*request))
+                && (self.scope.keep_the_dead || self.is_alive(topic, items, *request))
+        });
+    }
+
+    /// One poller gets everything from `start` on, and nothing disturbs it: what is counted then. `None` when it comes
+    /// to no end.
+    fn undisturbed(&self, state: &State, start: u8) -> Option<Items> {
+        let topic = self.topic(state);
+        let mut items = state.items;
+        let mut poller = Self::send(topic, start, self.scope.offsets as u8, 0);
+        // An update, a refusal and a closing for each item and offset are more than enough.
+        for _ in 0..3 * (MAX_OFFSETS + MAX_OFFSETS) {
+            let Some(request) = self.request(topic, poller) else { return Some(items) };
+            if !Self::has_item(poller) {
+                return None;
+            }
+            let reply = self.handle(topic, &mut items, request);
+            if let Poller::Busy { answer, .. } = &mut poller {
+                *answer = Some(reply);
+            }
+            poller = self.go_on(topic, poller)?;
+        }
+        None
+    }
+}
+
+/// The offsets counted in `items`, and those counted more than once, in one item or in two.
+fn counted(items: &[Item]) -> (u8, u8) {
+    items.iter().fold((0, 0), |(counted, repeated), item| {
+        (counted | item.counted, repeated | item.repeated | counted & item.counted)
+    })
+}
+
+/// Each offset of `mask` once, and no other.
+fn each_once(items: &[Item], mask: u8) -> bool {
+    counted(items) == (mask, 0)
+}
+
+/// The bits of the offsets up to and including `last_offset`.
+fn up_to(last_offset: i8) -> u8 {
+    !(u8::MAX << (last_offset + 1))
+}
+
+fn any_answer(state: &State, wanted: impl Fn(&Poller, Answer) -> bool) -> bool {
+    state
+        .pollers
+        .iter()
+        .any(|poller| matches!(poller, Poller::Busy { answer: Some(answer), .. } if wanted(poller, *answer)))
+}
+
+const ONCE: &str = "no click is counted twice";
+const NONE_MISSING: &str = "what is committed is counted";
+const LAST_OFFSET: &str = "last_offset tells what is counted";
+const GOES_ON: &str = "an undisturbed delivery counts the rest and ends";
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        (0..self.topics.len())
+            .map(|topic| State {
+                topic: topic as u16,
+                committed: 0,
+                items: [NO_ITEM; MAX_OFFSETS],
+                pollers: [Poller::Idle; MAX_POLLERS],
+                late: Vec::new(),
+            })
+            .collect()
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        let busy = state.pollers.iter().filter(|poller| **poller != Poller::Idle).count();
+        if busy < self.scope.pollers {
+            let offsets = self.scope.offsets as u8;
+            for start in 0..=state.committed {
+                steps.extend((start + 1..=offsets).map(|end| Step::Deliver { start, end }));
+            }
+        }
+        for (number, poller) in state.pollers.iter().enumerate() {
+            match poller {
+                Poller::Idle => {}
+                Poller::Busy { answer: None, .. } => {
+                    steps.extend([Step::Handle { poller: number }, Step::Die { poller: number }]);
+                }
+                Poller::Busy { answer: Some(_), .. } => {
+                    let poller = number;
+                    steps.extend([Step::GoOn { poller }, Step::Retry { poller }, Step::Die { poller }]);
+                }
+            }
+        }
+        steps.extend(state.late.iter().map(|request| Step::HandleLate { request: *request }));
+    }
+
+    fn next_state(&self, before: &State, step: Step) -> Option<State> {
+        let topic = self.topic(before);
+        let mut state = before.clone();
+        match step {
+            Step::Deliver { start, end } => {
+                let idle = state.pollers.iter().position(|poller| *poller == Poller::Idle)?;
+                state.pollers[idle] = Self::send(topic, start, end, 0);
+                if state.pollers[idle] == Poller::Idle {
+                    state.committed = state.committed.max(end);
+                }
+            }
+            Step::Handle { poller } => {
+                let request = self.request(topic, state.pollers[poller])?;
+                let reply = self.handle(topic, &mut state.items, request);
+                if let Poller::Busy { answer, .. } = &mut state.pollers[poller] {
+                    *answer = Some(reply);
+                }
+            }
+            Step::HandleLate { request } => {
+                self.handle(topic, &mut state.items, request);
+            }
+            Step::GoOn { poller } => {
+                let Poller::Busy { end, .. } = state.pollers[poller] else { return None };
+                let next = self.go_on(topic, state.pollers[poller]);
+                self.leave_behind(&mut state, poller);
+                match next {
+                    // Committed at once: all that a late commit, or none, would allow is allowed anyway.
+                    Some(Poller::Idle) => state.committed = state.committed.max(end),
+                    Some(next) => state.pollers[poller] = next,
+                    None => {}
+                }
+            }
+            Step::Retry { poller } => {
+                if let Poller::Busy { answer, .. } = &mut state.pollers[poller] {
+                    *answer = None;
+                }
+            }
+            Step::Die { poller } => self.leave_behind(&mut state, poller),
+        }
+        if self.broken.is_none() {
+            // Why the dead may be forgotten.
+            for (before, after) in before.items.iter().zip(&state.items) {
+                assert!(after.last_offset >= before.last_offset && after.closed >= before.closed);
+                assert_eq!(before.counted & !after.counted, 0);
+            }
+        }
+        self.tidy(&mut state);
+        Some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        let within = state.pollers.iter().all(|poller| Self::has_item(*poller));
+        assert!(within || self.broken.is_some(), "more items than clicks");
+        within
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::<Self>::always(ONCE, |_, state| counted(&state.items).1 == 0),
+            // At rest, with everything committed, that is every click. Which writes are late makes no difference.
+            Property::<Self>::always(NONE_MISSING, |model, state| {
+                let committed = state.committed.checked_sub(1).map_or(0, |last| model.topic(state).mask(0..=last));
+                committed & !counted(&state.items).0 == 0
+            }),
+            // Each record up to and including an item's `last_offset` is counted, once, in it or in one before it, and
+            // it has counted nothing behind; an overflow item begins where a closed one ends.
+            Property::<Self>::always(LAST_OFFSET, |model, state| {
+                let topic = model.topic(state);
+                let mut before = Item { closed: true, ..NO_ITEM };
+                state.items.iter().enumerate().all(|(position, item)| {
+                    if item.last_offset < 0 {
+                        before = *item;
+                        return *item == NO_ITEM;
+                    }
+                    let follows = before.closed && before.last_offset < item.last_offset;
+                    before = *item;
+                    follows
+                        && each_once(&state.items[..=position], topic.mask(0..=item.last_offset as u8))
+                        && item.counted & !up_to(item.last_offset) == 0
+                })
+            }),
+            // So nothing ever blocks the partition.
+            Property::<Self>::always(GOES_ON, |model, state| {
+                let topic = model.topic(state);
+                let all = topic.mask(0..=model.scope.offsets as u8 - 1);
+                [0, state.committed]
+                    .into_iter()
+                    .all(|start| model.undisturbed(state, start).is_some_and(|items| each_once(&items, all)))
+            }),
+            // What follows shows that the check is not of an idle machine.
+            Property::<Self>::sometimes("all is committed, some of it in an overflow item", |model, state| {
+                usize::from(state.committed) == model.scope.offsets && state.items[1].last_offset >= 0
+            }),
+            Property::<Self>::sometimes("an update is refused by a closed item", |_, state| {
+                any_answer(state, |_, answer| matches!(answer, Answer::Refused { closed: true, .. }))
+            }),
+            Property::<Self>::sometimes("an update is refused in its middle", |model, state| {
+                any_answer(state, |poller, answer| {
+                    let Some(Request::Add { first, last, .. }) = model.request(model.topic(state), *poller) else {
+                        return false;
+                    };
+                    matches!(answer, Answer::Refused { last_offset, .. } if (first as i8..last as i8).contains(&last_offset))
+                })
+            }),
+            Property::<Self>::sometimes("a closing finds that another poller has counted since", |_, state| {
+                any_answer(state, |poller, answer| {
+                    let Poller::Busy { from, .. } = poller else { return false };
+                    matches!(answer, Answer::Closed { last_offset } if last_offset >= *from as i8)
+                })
+            }),
+            Property::<Self>::sometimes("an answer is old when it arrives", |_, state| {
+                any_answer(state, |poller, answer| {
+                    let Poller::Busy { item, .. } = poller else { return false };
+                    let now = state.items[usize::from(*item)].last_offset;
+                    matches!(answer, Answer::Refused { last_offset, .. } if last_offset < now)
+                })
+            }),
+            Property::<Self>::sometimes("two pollers have different updates under way for an item", |model, state| {
+                let requests = state.pollers.map(|poller| model.request(model.topic(state), poller));
+                requests.iter().flatten().any(|a| {
+                    requests.iter().flatten().any(|b| match (a, b) {
+                        (Request::Add { item: a_item, .. }, Request::Add { item: b_item, .. }) => {
+                            a != b && a_item == b_item
+                        }
+                        _ => false,
+                    })
+                })
+            }),
+            Property::<Self>::sometimes("an update can still count although nobody waits for it", |model, state| {
+                let alive = |request: &Request| model.is_alive(model.topic(state), &state.items, *request);
+                state.pollers.iter().all(|poller| *poller == Poller::Idle) && state.late.iter().any(alive)
+            }),
+            Property::<Self>::sometimes("three updates are late", |_, state| state.late.len() >= 3),
+        ];
+        if self.scope.offsets >= 2 * usize::from(self.scope.item_products) {
+            properties.push(Property::<Self>::sometimes("a second overflow item counts", |_, state| {
+                state.items[2].last_offset >= 0
+            }));
+        }
+        if self.scope.keep_the_dead {
+            properties.push(Property::<Self>::sometimes("a copy comes late to what is counted", |model, state| {
+                let alive = |request: &Request| model.is_alive(model.topic(state), &state.items, *request);
+                !state.late.iter().all(alive)
+            }));
+        }
+        properties
+    }
+}
+
+/// Past the capturing of tests: the figures are to be seen.
+fn say(text: &str) {
+    let _unseen = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Checks the scope whole, and says how large it is.
+fn check(scope: Scope) {
+    #[expect(clippy::disallowed_methods, reason = "how long the check takes is the machine's time")]
+    let start = Instant::now();
+    let checker = Protocol::new(scope, None).checker().threads(2).spawn_dfs().join();
+    say(&format!(
+        "{scope:?}, {} topics: {} states, {} steps, {} deep, {:.1} s",
+        checker.model().topics.len(),
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        start.elapsed().as_secs_f64(),
+    ));
+    checker.assert_properties();
+}
+
+#[test]
+fn every_click_is_counted_once_in_every_order() {
+    for scope in SCOPES {
+        check(scope);
+    }
+}
+
+/// The shortest way, or one about as short, to a miscount: the property that it breaks, and its steps.
+fn counterexample(broken: Break) -> (&'static str, Vec<Step>) {
+    let scope = Scope { offsets: 4, pollers: 2, item_products: 2, keep_the_dead: false };
+    let miscounts = HasDiscoveries::AnyOf([ONCE, NONE_MISSING].into());
+    let checker = Protocol::new(scope, Some(broken)).checker().finish_when(miscounts).spawn_bfs().join();
+    let discoveries = checker.discoveries();
+    let miscount = [ONCE, NONE_MISSING].into_iter().find_map(|name| Some((name, discoveries.get(name)?.clone())));
+    let (name, path) = miscount.unwrap_or_else(|| panic!("{broken:?} goes unnoticed"));
+    let start = &checker.model().topic(path.last_state()).records;
+    let steps = path.into_actions();
+    let after = checker.unique_state_count();
+    say(&format!(
+        "{broken:?}: not so that {name}, after {after} states; {} steps on {start:?}: {steps:?}",
+        steps.len()
+    ));
+    (name, steps)
+}
+
+#[test]
+fn without_the_condition_clicks_are_counted_twice() {
+    assert_eq!(counterexample(Break::NoCondition).0, ONCE);
+}
+
+#[test]
+fn with_last_offset_too_far_clicks_are_lost() {
+    assert_eq!(counterexample(Break::LastOffsetTooFar).0, NONE_MISSING);
+}
+
+#[test]
+fn with_all_old_ignored_clicks_are_lost() {
+    assert_eq!(counterexample(Break::AllOldIgnored).0, NONE_MISSING);
+}
+
+#[test]
+fn with_the_full_item_left_open_clicks_are_counted_twice() {
+    assert_eq!(counterexample(Break::FullItemNotClosed).0, ONCE);
+}
