@@ -3,13 +3,13 @@
 //! Parsing is strict about the three fields that matter and blind to all others: `user_id` is never read, so that it
 //! can be neither logged nor stored.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::time::UnixMillis;
 
@@ -124,49 +124,54 @@ impl<'a> Event<'a> {
     /// The first reason why the value is no event.
     pub fn parse(value: &'a [u8]) -> Result<Self, Reason> {
         let text = std::str::from_utf8(value).map_err(|_| Reason::NotJson)?;
-        match serde_json::from_str::<Fields<'_>>(text) {
+        match serde_json::from_str(text) {
             Ok(fields) => Self::from_fields(fields),
-            Err(error) if error.is_data() => Self::parse_slowly(text),
-            Err(_) => Err(Reason::NotJson),
+            Err(_) => Self::parse_slowly(text),
         }
     }
 
-    fn from_fields(fields: Fields<'a>) -> Result<Self, Reason> {
+    fn from_fields(fields: Fields<i64, Text<'a>>) -> Result<Self, Reason> {
         let event_time = fields.event_time.ok_or(Reason::MissingEventTime)?;
-        let product_id = fields.product_id.ok_or(Reason::MissingProductId)?;
-        let action = fields.action.ok_or(Reason::MissingAction)?;
+        let product_id = fields.product_id.ok_or(Reason::MissingProductId)?.0;
+        let action = fields.action.ok_or(Reason::MissingAction)?.0;
         Ok(Self { event_time: UnixMillis(event_time), product_id: ProductId::parse(product_id)?, action })
     }
 
-    /// Reads a value that held a wrong type once more, to name what is wrong. It may be well after all: only the last
-    /// of a field that stands twice matters.
-    fn parse_slowly(text: &str) -> Result<Self, Reason> {
-        let mut fields = match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => fields,
-            Ok(_) => return Err(Reason::NotAnObject),
-            Err(_) => return Err(Reason::NotJson),
-        };
-        let event_time = match fields.remove("event_time") {
-            Some(time) => Some(time.as_i64().ok_or(Reason::MistypedEventTime)?),
-            None => None,
-        };
-        let mut text = |name, mistyped| match fields.remove(name) {
-            Some(Value::String(text)) => Ok(Some(Cow::Owned(text))),
-            Some(_) => Err(mistyped),
+    /// Reads a value that held something wrong once more, to name it. It may be well after all: only the last of a
+    /// field that stands twice matters.
+    ///
+    /// The fields are read as raw text first, for a [`serde_json::Value`] holds neither every number nor every depth
+    /// that JSON may have.
+    fn parse_slowly(text: &'a str) -> Result<Self, Reason> {
+        let raw: &RawValue = serde_json::from_str(text).map_err(|_| Reason::NotJson)?;
+        if !raw.get().starts_with('{') {
+            return Err(Reason::NotAnObject);
+        }
+        let fields: Fields<&RawValue, &RawValue> = serde_json::from_str(text).map_err(|_| Reason::NotJson)?;
+        let text = |field: Option<&'a RawValue>, mistyped| match field.map(|raw| (raw, serde_json::from_str(raw.get())))
+        {
             None => Ok(None),
+            Some((_, Ok(text))) => Ok(Some(text)),
+            // A string that is no text: half a pair of surrogates.
+            Some((raw, Err(_))) if raw.get().starts_with('"') => Err(Reason::NotJson),
+            Some((_, Err(_))) => Err(mistyped),
         };
-        let product_id = text("product_id", Reason::MistypedProductId)?;
-        let action = text("action", Reason::MistypedAction)?;
+        let event_time = match fields.event_time.map(|raw| serde_json::from_str(raw.get())) {
+            None => None,
+            Some(time) => Some(time.map_err(|_| Reason::MistypedEventTime)?),
+        };
+        let product_id = text(fields.product_id, Reason::MistypedProductId)?;
+        let action = text(fields.action, Reason::MistypedAction)?;
         Self::from_fields(Fields { event_time, product_id, action })
     }
 }
 
-/// The fields that matter. By hand, for a derived `Deserialize` would take an array for an object and refuse a
-/// field that stands twice.
-struct Fields<'a> {
-    event_time: Option<i64>,
-    product_id: Option<Cow<'a, str>>,
-    action: Option<Cow<'a, str>>,
+/// The fields that matter, read as far as `Time` and `Text` say. By hand, for a derived `Deserialize` would take an
+/// array for an object and refuse a field that stands twice.
+struct Fields<Time, Text> {
+    event_time: Option<Time>,
+    product_id: Option<Text>,
+    action: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -184,12 +189,12 @@ enum Field {
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Deserialize<'de> for Fields<Time, Text> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
+        struct FieldsVisitor<Time, Text>(PhantomData<(Time, Text)>);
 
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
+        impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Visitor<'de> for FieldsVisitor<Time, Text> {
+            type Value = Fields<Time, Text>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a click event")
@@ -200,8 +205,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 while let Some(field) = map.next_key()? {
                     match field {
                         Field::EventTime => fields.event_time = Some(map.next_value()?),
-                        Field::ProductId => fields.product_id = Some(map.next_value::<Text<'de>>()?.0),
-                        Field::Action => fields.action = Some(map.next_value::<Text<'de>>()?.0),
+                        Field::ProductId => fields.product_id = Some(map.next_value()?),
+                        Field::Action => fields.action = Some(map.next_value()?),
                         Field::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -211,7 +216,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
         }
 
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(FieldsVisitor(PhantomData))
     }
 }
 
@@ -288,6 +293,18 @@ mod tests {
         assert_eq!(Event::parse(value.as_bytes()).unwrap().product_id.as_str(), "a\"bé😀");
         let value = r#"{"event_time":"1","event_time":2,"product_id":"p","action":"click"}"#;
         assert_eq!(Event::parse(value.as_bytes()).unwrap().event_time, UnixMillis(2));
+    }
+
+    #[test]
+    fn numbers_and_depths_beyond_a_parsers_reach_are_json_all_the_same() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for odd in ["1e400", "-1e400", &deep] {
+            let twice = format!(r#"{{"product_id":{odd},"event_time":1,"product_id":"p","action":"click"}}"#);
+            assert!(Event::parse(twice.as_bytes()).is_ok(), "only the last of a field that stands twice matters");
+            assert_eq!(reason(&event(1).replace("\"p1\"", odd)), Reason::MistypedProductId);
+            assert_eq!(reason(&format!(r#"{{"event_time":{odd},"x":{odd}}}"#)), Reason::MistypedEventTime);
+            assert_eq!(reason(odd), Reason::NotAnObject);
+        }
     }
 
     #[test]
