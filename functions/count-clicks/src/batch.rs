@@ -16,7 +16,7 @@ use hot_products::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
 use thiserror::Error;
@@ -65,7 +65,7 @@ impl Batch {
     pub fn decode(event: &str, epoch: Option<NonZeroU32>, policy: &Policy, now: UnixMillis) -> Result<Self, NoBatch> {
         let envelope: Envelope<'_> = serde_json::from_str(event)?;
         let mut decoder = Decoder { policy, now, batch: Self::default(), sources: Vec::new(), value: Vec::new() };
-        for (name, records) in &envelope.records.0 {
+        for (name, records) in envelope.0.iter().flat_map(|entries| &entries.0) {
             let position = decoder.source(&name.0, epoch);
             match serde_json::from_str::<Vec<&RawValue>>(records.get()) {
                 Ok(records) => records.into_iter().for_each(|record| decoder.record(position, record.get())),
@@ -184,10 +184,44 @@ impl Decoder<'_> {
     }
 }
 
+/// What counts of an event: the entries of `records`, also where it stands twice.
+struct Envelope<'a>(Vec<Entries<'a>>);
+
 #[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    records: Entries<'a>,
+#[serde(rename_all = "snake_case")]
+enum EnvelopeField {
+    Records,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EnvelopeVisitor;
+
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with `records`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut records = Vec::new();
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        EnvelopeField::Records => records.push(map.next_value()?),
+                        EnvelopeField::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                if records.is_empty() { Err(de::Error::missing_field("records")) } else { Ok(Envelope(records)) }
+            }
+        }
+
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
 }
 
 /// The entries of an object in their order, a name that stands twice included.
