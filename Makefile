@@ -21,6 +21,10 @@ test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
 
+.PHONY: model
+model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
+	LARGE=1 $(CARGO) test --locked --workspace --test model
+
 .PHONY: lint
 lint: $(TOOLS) ## Check formats, lints, docs and the template
 	$(CARGO) fmt --all --check
