@@ -4,6 +4,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
 TOOLS := $(VENV)/.installed
+DENY := target/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
 
@@ -26,10 +27,12 @@ model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
 	LARGE=1 $(CARGO) test --locked --workspace --test model
 
 .PHONY: lint
-lint: $(TOOLS) ## Check formats, lints, docs and the template
+lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the template
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) fetch --locked
+	$(DENY) --offline --locked check bans licenses sources
 	$(VENV)/bin/python tests/infra/lint.py
 	$(VENV)/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
 
@@ -42,3 +45,8 @@ $(TOOLS): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
+
+# No package of it is anywhere but its source; without optimisation that is a minute's build, and quick enough here.
+$(DENY):
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		$(CARGO) install cargo-deny --version 0.20.2 --locked --root target/tools --target-dir target/tools/build
