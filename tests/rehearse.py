@@ -1,0 +1,727 @@
+#!/usr/bin/env python3
+"""Deploys the stack to an AWS emulator on this machine, uses it, and deletes it: a rehearsal of the README's commands.
+
+It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, that what they deploy is what
+tests/infra/test_template.py wants, that the functions as built for Lambda count and rank the events in events/ under
+nothing but the rights of their roles, that a batch delivered again moves no count, and that `sam delete` leaves nothing.
+
+It does not prove what the emulator lacks: it has no Kafka poller and puts no time into the schedule's event, so the
+functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic and
+consumer group, so those are checked in the template as the emulator's CloudFormation processed it.
+
+Nothing here can reach AWS: no setting of the caller's for AWS survives, the credentials are made up, and every service
+has the emulator for an endpoint. Started by `make rehearse`, which also installs what it needs. Linux only, for the
+emulator runs the functions' binaries itself.
+"""
+
+import base64
+import binascii
+import calendar
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "infra"))
+
+import boto3  # noqa: E402
+import botocore.exceptions  # noqa: E402
+import sam  # noqa: E402
+import test_template as wanted  # noqa: E402
+
+STACK = "hot-products"
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
+PARAMETERS = {
+    "MskClusterArn": sam.CLUSTER,
+    "Architecture": ARCHITECTURE,
+    # A protected table would be left, and with it the stack.
+    "SnapshotProtection": "false",
+    # The events are of 2022. Moving them to today would make other files of them than the ones that people are told to
+    # invoke the functions with; so nothing is too old here, as in events/local.env. The defaults are the unit tests'.
+    "MaxEventAge": "36500d",
+    "Retention": "36501d",
+    "SnapshotRetention": "36500d",
+}
+MAX_EVENT_AGE_MS = 36500 * 24 * 60 * 60 * 1000
+SETTINGS = {"MAX_EVENT_AGE": "36500d", "RETENTION": "36501d", "SNAPSHOT_RETENTION": "36500d"}
+
+
+# ── Telling ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+START = time.monotonic()
+
+
+def say(text):
+    print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
+
+
+class Checks:
+    """Counts what holds and what does not; a failed check does not end the rehearsal."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def __call__(self, what, expected, found):
+        if expected == found:
+            self.passed += 1
+            print(f"  ok      {what}", flush=True)
+        else:
+            self.failed += 1
+            print(f"  FAILED  {what}\n    expected {expected!r}\n    found    {found!r}", flush=True)
+
+    def holds(self, what, check, *arguments):
+        """A check of tests/infra, which raises where it fails."""
+        try:
+            check(unittest.TestCase(), *arguments)
+        except AssertionError as error:
+            self(what, "no difference", str(error))
+        else:
+            self(what, True, True)
+
+
+class CannotRehearse(Exception):
+    """Something is missing. The message says what, and what to do."""
+
+
+# ── The emulator ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def environment(outer, port, folder):
+    """The one environment of this program and all that it starts: `outer` without anything that is for AWS or SAM."""
+    kept = {k: v for k, v in outer.items() if not k.upper().startswith(("AWS_", "SAM_CLI_", "__SAM_CLI_"))}
+    # A proxy is for Cargo's downloads.
+    not_proxied = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1"]))
+    # Before any other cargo-lambda and sam: the pinned ones.
+    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(ROOT / ".venv" / "sam" / "bin"), kept.get("PATH", "")])
+    return kept | {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "rehearsal",
+        "AWS_SECRET_ACCESS_KEY": "rehearsal",
+        "AWS_REGION": sam.REGION,
+        "AWS_DEFAULT_REGION": sam.REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+        "__SAM_CLI_APP_DIR": str(folder / "sam"),
+        "NO_PROXY": not_proxied,
+        "no_proxy": not_proxied,
+        "PATH": path,
+    }
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Emulator:
+    """ministack, with its state in a folder of ours, in a session of its own so that all of it can be found and stopped."""
+
+    def __init__(self, port, folder):
+        self.log = folder / "emulator.log"
+        scratch = folder / "emulator"
+        scratch.mkdir()
+        settings = {
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            # Its other servers, which know no BIND_HOST.
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            # Every call is held against the caller's policies; a function's caller is its role.
+            "AUTH": "true",
+            # The account and region of tests/infra, so that ARNs are the same there and here.
+            "MINISTACK_ACCOUNT_ID": sam.ACCOUNT,
+            "MINISTACK_REGION": sam.REGION,
+            "TMPDIR": str(scratch),
+            "STATE_DIR": str(scratch / "state"),
+            "S3_DATA_DIR": str(scratch / "s3"),
+        }
+        program = pathlib.Path(sys.executable).with_name("ministack")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [program], env=os.environ | settings, cwd=scratch, stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait(f"http://127.0.0.1:{port}/_ministack/ready")
+
+    def _wait(self, url):
+        for _ in range(600):
+            if self.process.poll() is not None:
+                raise CannotRehearse(f"the emulator ended by itself:\n{self.tail()}")
+            with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
+                return
+            time.sleep(0.1)
+        raise CannotRehearse(f"the emulator is not ready after a minute:\n{self.tail()}")
+
+    def tail(self):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def processes(self):
+        """The emulator and the functions that it runs: all processes of its session."""
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # The name, in parentheses, may hold spaces.
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self.process.pid and state != "Z":
+                    found.append(int(stat.parent.name))
+        return found
+
+    def listens_on(self):
+        """The addresses at which any of its processes takes TCP connections or UDP packets, as the kernel writes them."""
+        inodes = set()
+        for pid in self.processes():
+            for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
+        addresses = set()
+        for table, waiting in ("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07"):
+            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+                for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                    fields = line.split()
+                    if fields[3] == waiting and fields[9] in inodes:
+                        addresses.add(fields[1].split(":")[0])
+        return addresses
+
+    def stop(self):
+        for order in signal.SIGTERM, signal.SIGKILL:
+            for pid in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, order)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=10)
+        return self.processes()
+
+
+def run(*command, cwd):
+    """Runs a command of the README, its output beside ours, and says every half minute that it is still at work."""
+    say("$ " + " ".join(map(str, command)))
+    start = time.monotonic()
+    process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                code = process.wait(timeout=30)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"… {command[0]} {command[1]} is at work for {time.monotonic() - start:.0f} s")
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if code != 0:
+        raise CannotRehearse(f"{' '.join(map(str, command))} ended with exit code {code}; its output is above")
+    return time.monotonic() - start
+
+
+# ── What the counts must be: a plain group-by, apart from the product's code ──────────────────────────────────────────────
+
+
+def no_constant(name):
+    raise ValueError(name)  # NaN and Infinity are Python's JSON, nobody else's
+
+
+def sort(record, now):
+    """A record's outcome and, of a click, minute and product."""
+    if type(record.get("offset")) is not int:
+        return "malformed_record", None
+    if record.get("value") is None:
+        return "no_value", None
+    try:
+        value = base64.b64decode(record["value"], validate=True)
+    except binascii.Error:
+        return "not_base64", None
+    try:
+        event = json.loads(value.decode(), parse_constant=no_constant)
+    except ValueError:
+        return "not_json", None
+    if not isinstance(event, dict):
+        return "not_an_object", None
+    for name, kind in ("event_time", int), ("product_id", str), ("action", str):
+        if name not in event:
+            return f"missing_{name}", None
+        if type(event[name]) is not kind:
+            return f"mistyped_{name}", None
+        if name == "product_id" and not 1 <= len(event[name].encode()) <= 256:
+            return "product_id_too_long" if event[name] else "empty_product_id", None
+    if event["action"] != "click":
+        return "ignored", None
+    if event["event_time"] > now + 5 * 60 * 1000:
+        return "event_time_in_future", None
+    if event["event_time"] < now - MAX_EVENT_AGE_MS:
+        return "stale", None
+    return "counted", (event["event_time"] // 60_000, event["product_id"])
+
+
+class GroupBy:
+    """What was delivered so far: each click once, whatever came twice."""
+
+    def __init__(self):
+        self.clicks = {}  # by source and offset, so that a record counts once
+
+    def deliver(self, batch):
+        """Takes a batch in. Returns the summary that count-clicks owes, and the rejects by source."""
+        now = time.time() * 1000
+        summary = dict.fromkeys(("records", "counted", "ignored", "stale", "rejected", "already_counted"), 0)
+        rejects = collections.defaultdict(list)
+        for source, records in batch["records"].items():
+            for record in records:
+                summary["records"] += 1
+                outcome, click = sort(record, now)
+                if outcome not in summary:
+                    rejects[source].append((record.get("offset", -1), outcome))
+                    outcome = "rejected"
+                elif click and (source, record["offset"]) in self.clicks:
+                    outcome = "already_counted"
+                elif click:
+                    self.clicks[source, record["offset"]] = click
+                summary[outcome] += 1
+        return summary, rejects
+
+    def counters(self):
+        return collections.Counter(self.clicks.values())
+
+    def window(self, end):
+        """Clicks, products and the order of the hour up to `end`, epoch seconds."""
+        sums = collections.Counter()
+        for (minute, product), clicks in self.counters().items():
+            if end - 3600 <= minute * 60 < end:
+                sums[product] += clicks
+        order = sorted(sums.items(), key=lambda entry: (-entry[1], entry[0].encode()))
+        return sum(sums.values()), len(sums), [(rank, *entry) for rank, entry in enumerate(order[:100], 1)]
+
+
+def seconds(text):
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+# ── The deployed stack ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def client(service):
+    return boto3.client(service)
+
+
+class Deployed:
+    """The stack through the APIs that an operator has."""
+
+    def __init__(self):
+        self.functions = client("lambda")
+        self.dynamodb = boto3.resource("dynamodb")
+        self.logs = []
+
+    def physical(self):
+        found = client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
+        return {r["LogicalResourceId"]: (r["ResourceType"], r["PhysicalResourceId"]) for r in found}
+
+    def template(self):
+        """The template as CloudFormation processed it, resolved."""
+        body = client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")["TemplateBody"]
+        body = body if isinstance(body, dict) else sam.yaml_parse(body)
+        return ProcessedTemplate(sam.Resolver(body, PARAMETERS, STACK).resources())
+
+    def invoke(self, name, event):
+        """Invokes a function and returns its answer, or the error it answered with, and notes its log."""
+        answer = self.functions.invoke(FunctionName=f"{STACK}-{name}", Payload=json.dumps(event), LogType="Tail")
+        self.logs.append(base64.b64decode(answer.get("LogResult", "")).decode(errors="replace"))
+        return answer.get("FunctionError"), json.load(answer["Payload"])
+
+    def items(self, table):
+        return self.dynamodb.Table(f"{STACK}-{table}").scan(ConsistentRead=True)["Items"]
+
+    def counters(self):
+        """The clicks by minute and product, over all shards and sources."""
+        sums = collections.Counter()
+        for item in self.items("minute-counters"):
+            minute = calendar.timegm(time.strptime(item["bucket"].split("#")[0], "%Y-%m-%dT%H:%MZ")) // 60
+            for name, clicks in item.items():
+                if name.startswith("#"):
+                    sums[minute, name[1:]] += int(clicks)
+        return sums
+
+    def newest(self):
+        """The newest snapshot, as an app reads it."""
+        answer = self.dynamodb.Table(f"{STACK}-snapshots").query(
+            KeyConditionExpression=boto3.dynamodb.conditions.Key("board").eq("clicks"), ScanIndexForward=False, Limit=1
+        )
+        return answer["Items"][0] if answer["Items"] else None
+
+
+class ProcessedTemplate:
+    """A template as the checks of tests/infra take it."""
+
+    def __init__(self, resources):
+        self.resources = resources
+
+    properties = wanted.Stack.properties
+    of_type = wanted.Stack.of_type
+
+
+def check_deployed(check, stack):
+    """What was deployed, against the lists of tests/infra/test_template.py."""
+    physical = stack.physical()
+    check("the stack has the template's resources, no more", wanted.INVENTORY, {n: kind for n, (kind, _) in physical.items()})
+    name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
+
+    iam = client("iam")
+    arns = {}
+    for name, grants in wanted.GRANTS.items():
+        role = iam.get_role(RoleName=name_of[name])["Role"]
+        arns[name] = role["Arn"]
+        policies = iam.list_role_policies(RoleName=name_of[name])["PolicyNames"]
+        documents = [iam.get_role_policy(RoleName=name_of[name], PolicyName=p) for p in policies]
+        found = wanted.grants({"Policies": documents})
+        check(f"{name} grants what the template says, each action and resource", sorted(grants), sorted(found))
+        attached = iam.list_attached_role_policies(RoleName=name_of[name])["AttachedPolicies"]
+        check(f"{name} has no managed policy", [], attached)
+        trust = role["AssumeRolePolicyDocument"]["Statement"]
+        trusted = [(s["Principal"]["Service"], s.get("Condition", {})) for s in trust]
+        check(f"{name} trusts its one service", wanted.TRUST[name], trusted)
+
+    for name, memory in ("CountClicks", 512), ("RankProducts", 1024):
+        function = stack.functions.get_function_configuration(FunctionName=name_of[f"{name}Function"])
+        found = {
+            key: function.get(key) for key in ("Runtime", "Handler", "Architectures", "Timeout", "MemorySize", "Role")
+        }
+        check(
+            f"{name} runs as the template says",
+            {
+                "Runtime": "provided.al2023",
+                "Handler": "bootstrap",
+                "Architectures": [ARCHITECTURE],
+                "Timeout": 60,
+                "MemorySize": memory,
+                "Role": arns[f"{name}Role"],
+            },
+            found,
+        )
+        settings = wanted.SETTINGS[f"{name}Function"]
+        settings = {key: SETTINGS.get(key, value) for key, value in settings.items()}
+        check(f"{name} has its settings", settings, function["Environment"]["Variables"])
+        group = name_of[f"{name}Logs"]
+        check(f"{name} logs plain text into its group", ("Text", group), (function["LoggingConfig"]["LogFormat"], function["LoggingConfig"]["LogGroup"]))
+        groups = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        check(f"{name} keeps its logs for 30 days", [(group, 30)], [(g["logGroupName"], g.get("retentionInDays")) for g in groups])
+
+    sources = stack.functions.list_event_source_mappings()["EventSourceMappings"]
+    check("there is one event source", 1, len(sources))
+    check(
+        "it brings the cluster's records to count-clicks: 10,000 or what comes in 30 s",
+        (sam.CLUSTER, f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks", "Enabled", "TRIM_HORIZON", 10_000, 30),
+        tuple(
+            sources[0].get(key)
+            for key in (
+                "EventSourceArn",
+                "FunctionArn",
+                "State",
+                "StartingPosition",
+                "BatchSize",
+                "MaximumBatchingWindowInSeconds",
+            )
+        ),
+    )
+    given_up = ("DestinationConfig", "FunctionResponseTypes", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError")
+    check("it never gives a batch up, nor a part of one", [], [key for key in given_up if sources[0].get(key)])
+
+    schedule = client("scheduler").get_schedule(Name=name_of["RankProductsFunctionEveryFiveMinutes"])
+    check(
+        "the schedule is a minute after each five-minute boundary, in UTC, and on",
+        ("cron(1/5 * * * ? *)", "UTC", {"Mode": "OFF"}, "ENABLED"),
+        tuple(schedule.get(k) for k in ("ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow", "State")),
+    )
+    check(
+        "it hands rank-products the time it was due, and keeps what it can't hand over",
+        {
+            "Arn": wanted.RANK_PRODUCTS,
+            "RoleArn": arns["ScheduleRole"],
+            "Input": '{"scheduled_time":"<aws.scheduler.scheduled-time>"}',
+            "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
+            "DeadLetterConfig": {"Arn": wanted.DEAD_LETTERS},
+        },
+        schedule["Target"],
+    )
+
+    failures = stack.functions.get_function_event_invoke_config(FunctionName=f"{STACK}-rank-products", Qualifier="$LATEST")
+    check(
+        "a ranking that fails is tried three times, then kept",
+        (2, 3600, {"Destination": wanted.DEAD_LETTERS}),
+        (
+            failures.get("MaximumRetryAttempts"),
+            failures.get("MaximumEventAgeInSeconds"),
+            failures.get("DestinationConfig", {}).get("OnFailure"),
+        ),
+    )
+
+    for name, (table, keys) in wanted.TABLES.items():
+        found = client("dynamodb").describe_table(TableName=table)["Table"]
+        types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
+        found = [(k["AttributeName"], k["KeyType"], types[k["AttributeName"]]) for k in found["KeySchema"]]
+        check(f"the table {table} has its keys", keys, found)
+
+    # What the emulator takes and then forgets.
+    template = stack.template()
+    check.holds("as processed: every table has a TTL, encryption, its keys, and is paid by request", wanted.check_tables, template)
+    check.holds("as processed: the event source has its topic, its consumer group, and nothing else", wanted.check_event_source, template)
+    check.holds("as processed: nothing is public", wanted.check_nothing_public, template)
+
+
+# ── The deployed stack in use ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def event(name):
+    return json.loads((ROOT / "events" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def count(check, stack, group, name, what):
+    """Delivers a file's batch; count-clicks must answer, and the tables hold, what the group-by says. Returns the summary."""
+    batch = event(name)
+    owed, rejects = group.deliver(batch)
+    error, summary = stack.invoke("count-clicks", batch)
+    check(f"{name}.json, {what}: {owed}", (None, owed), (error, {k: summary.get(k) for k in owed}))
+    check(f"{name}.json, {what}: the counters are the group-by's", group.counters(), stack.counters())
+    notes = {(item["source"], int(item["first_offset"])): item for item in stack.items("rejected-events")}
+    for source, rejected in rejects.items():
+        note = notes.get((source, min(offset for offset, _ in rejected)), {})
+        check(
+            f"{name}.json, {what}: what {source} had rejected is noted, offset by offset, with reasons",
+            ([offset for offset, _ in rejected], collections.Counter(reason for _, reason in rejected)),
+            ([int(o) for o in note.get("offsets", [])], {r: int(n) for r, n in note.get("reasons", {}).items()}),
+        )
+    return owed
+
+
+def rank(check, stack, group, request, what, previous=None):
+    """Invokes rank-products; the newest snapshot must be what the group-by says. Returns the snapshot."""
+    time_of = request.get("window_end") or request["scheduled_time"]
+    end = seconds(time_of) // 300 * 300
+    end_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    error, summary = stack.invoke("rank-products", request)
+    check(f"{what}: the snapshot of {end_text} is written", (None, True, end_text), (error, summary.get("written"), summary.get("window_end")))
+    snapshot = stack.newest() or {}
+    clicks, products, order = group.window(end)
+    check(
+        f"{what}: the newest snapshot is the group-by's, {clicks} clicks on {products} products",
+        (end_text, clicks, products, order),
+        (
+            snapshot.get("window_end"),
+            snapshot.get("total_clicks"),
+            snapshot.get("distinct_products"),
+            [(int(p["rank"]), p["product_id"], int(p["clicks"])) for p in snapshot.get("products", [])],
+        ),
+    )
+    before = {p["product_id"]: p["rank"] for p in (previous or {}).get("products", [])}
+    found = {p["product_id"]: p["previous_rank"] for p in snapshot.get("products", []) if "previous_rank" in p}
+    check(f"{what}: {len(before)} products have the rank they had five minutes before", before, found)
+    return snapshot
+
+
+def use(check, stack):
+    group = GroupBy()
+    say("counting")
+    first = count(check, stack, group, "msk-batch", "delivered")
+    check("msk-batch.json holds clicks", True, first["counted"] > 0)
+
+    say("ranking")
+    scheduled = rank(check, stack, group, event("schedule"), "the schedule's event")
+    check("the schedule's window holds clicks", True, scheduled.get("total_clicks", 0) > 0)
+
+    say("delivering again")
+    before = stack.items("minute-counters")
+    again = count(check, stack, group, "msk-batch", "delivered again")
+    check("all of it was counted already", (0, first["counted"]), (again["counted"], again["already_counted"]))
+    check("no counter moved", before, stack.items("minute-counters"))
+    overlap = count(check, stack, group, "msk-redelivered", "cut elsewhere")
+    check("msk-redelivered.json holds clicks counted already, and more", True, overlap["already_counted"] > 0 and overlap["counted"] > 0)
+    rejects = count(check, stack, group, "msk-rejects", "delivered")
+    check("msk-rejects.json holds bad records, and clicks among them", True, rejects["rejected"] > 0 and rejects["counted"] > 0)
+
+    say("ranking again")
+    backfill = event("backfill")
+    reranked = rank(check, stack, group, backfill, "the backfill")
+    check("the backfill took the scheduled snapshot's place", scheduled.get("window_end"), reranked.get("window_end"))
+    check("it is newer", True, reranked.get("generated_at", "") > scheduled.get("generated_at", ""))
+    check("it has the clicks that came since", True, reranked.get("total_clicks", 0) > scheduled.get("total_clicks", 0))
+    following = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds(backfill["window_end"]) + 300))
+    newest = rank(check, stack, group, {"window_end": following}, "the window after", reranked)
+
+    malformed = {"window_end": "yesterday"}
+    error, answer = stack.invoke("rank-products", malformed)
+    check("a malformed window_end is a function error", ("Unhandled", "Request"), (error, answer.get("errorType")))
+    check("its message says which field", True, "`window_end`" in answer.get("errorMessage", ""))
+    check("no snapshot came of it", newest, stack.newest())
+
+    say("failing for good")
+    stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
+    check("a ranking that failed three times is among the dead letters, with its event", malformed, dead_letter(malformed))
+
+    check_roles_are_needed(check, stack, backfill)
+    check_logs(check, stack)
+
+
+def dead_letter(wanted_event):
+    """The failed event, from the queue. Others may be there: the emulator runs the schedule too, without its time."""
+    sqs = client("sqs")
+    queue = sqs.get_queue_url(QueueName=f"{STACK}-rank-products-dead-letters")["QueueUrl"]
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for message in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", []):
+            body = json.loads(message["Body"])
+            if body.get("requestPayload") == wanted_event:
+                return body["requestPayload"]
+    return None
+
+
+def check_roles_are_needed(check, stack, request):
+    """That all of the above ran under the roles, and not because nobody looked: less rights, and it fails."""
+    say("taking a right away")
+    iam = client("iam")
+    role = stack.physical()["RankProductsRole"][1]
+    policy = iam.get_role_policy(RoleName=role, PolicyName="function")["PolicyDocument"]
+    less = [s for s in policy["Statement"] if s["Action"] != "dynamodb:Query"]
+    check("the right to read the counters is one statement", len(policy["Statement"]) - 1, len(less))
+    iam.put_role_policy(RoleName=role, PolicyName="function", PolicyDocument=json.dumps(policy | {"Statement": less}))
+    error, answer = stack.invoke("rank-products", request)
+    check(
+        "without it rank-products fails, and says so",
+        ("Unhandled", "Storage", True),
+        (error, answer.get("errorType"), "AccessDenied" in answer.get("errorMessage", "")),
+    )
+    iam.put_role_policy(RoleName=role, PolicyName="function", PolicyDocument=json.dumps(policy))
+    check("with it rank-products works again", None, stack.invoke("rank-products", request)[0])
+
+
+def check_logs(check, stack):
+    """The functions' log lines, as far as invocations return them and as the log groups hold them."""
+    say("reading the logs")
+    lines = [line for log in stack.logs for line in log.splitlines()]
+    for name in "count-clicks", "rank-products":
+        group = f"/aws/lambda/{STACK}-{name}"
+        events = client("logs").filter_log_events(logGroupName=group)["events"]
+        check(f"{name} writes to its log group", True, len(events) > 0)
+        lines += [line for e in events for line in e["message"].splitlines()]
+    metrics = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict) and "_aws" in value:
+                metrics.append(value)
+    check("both functions log metrics", {"count-clicks", "rank-products"}, {m.get("function") for m in metrics})
+    check("the metrics are of one namespace", {"HotProducts"}, {d["Namespace"] for m in metrics for d in m["_aws"]["CloudWatchMetrics"]})
+
+    batches = [event(name) for name in ("msk-batch", "msk-redelivered", "msk-rejects")]
+    values = [base64.b64decode(r.get("value") or "") for b in batches for s in b["records"].values() for r in s if sort(r, 0)[0] != "not_base64"]
+    users = {user.decode() for value in values for user in re.findall(rb'"user_id": ?"([^"]+)"', value)}
+    check("the events hold user ids", True, len(users) > 0)
+    kept = "\n".join(lines + [repr(stack.items(t)) for t in ("minute-counters", "snapshots", "rejected-events")])
+    check("no user id is in a log or a table", [], sorted(user for user in users if re.search(rf"\b{re.escape(user)}\b", kept)))
+
+
+def check_deleted(check, physical):
+    """Nothing of the stack is left, by the lists of each service."""
+    name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
+    functions = client("lambda")
+    ours = {name_of[name] for name in ("CountClicksRole", "RankProductsRole", "ScheduleRole")}
+    left = {
+        "stacks": [
+            s["StackName"]
+            for s in client("cloudformation").list_stacks()["StackSummaries"]
+            if s["StackName"] == STACK and s["StackStatus"] != "DELETE_COMPLETE"
+        ],
+        "functions": [f["FunctionName"] for f in functions.list_functions()["Functions"]],
+        "event sources": functions.list_event_source_mappings()["EventSourceMappings"],
+        "tables": client("dynamodb").list_tables()["TableNames"],
+        "roles": [r["RoleName"] for r in client("iam").list_roles()["Roles"] if r["RoleName"] in ours],
+        "queues": client("sqs").list_queues().get("QueueUrls", []),
+        "schedules": client("scheduler").list_schedules()["Schedules"],
+        "log groups": [g["logGroupName"] for g in client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/hot-products")["logGroups"]],
+    }
+    for what, found in left.items():
+        check(f"no {what} are left", [], found)
+
+
+# ── The rehearsal ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rehearse(check, folder):
+    if ARCHITECTURE is None or not sys.platform.startswith("linux"):
+        raise CannotRehearse("the emulator runs the functions' Linux binaries itself: rehearse on Linux, x86_64 or arm64")
+    port = free_port()
+    cleaned = environment(os.environ, port, folder)
+    os.environ.clear()
+    os.environ.update(cleaned)
+    for tool, source in ("cargo", "https://rustup.rs"), ("cargo-lambda", "`make rehearse`"), ("sam", "`make rehearse`"):
+        if shutil.which(tool) is None:
+            raise CannotRehearse(f"{tool} is not there: install it with {source}")
+
+    infra = ROOT / "infra"
+    # Not into infra/.aws-sam: what is built here is for this machine, and a deployment that follows must not take it.
+    built = folder / "build"
+    overrides = [f"{name}={value}" for name, value in PARAMETERS.items()]
+    say("building for release; the first time that takes minutes")
+    took = run("sam", "build", "--build-dir", built, "--parameter-overrides", f"Architecture={ARCHITECTURE}", cwd=infra)
+    say(f"built in {took:.0f} s")
+
+    say("starting the emulator")
+    emulator = Emulator(port, folder)
+    loopback = {"0100007F"}
+    try:
+        check("the emulator listens on 127.0.0.1, and nowhere else", loopback, emulator.listens_on())
+        deploy = ("--resolve-s3", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides)
+        took = run("sam", "deploy", "--template-file", built / "template.yaml", *deploy, cwd=infra)
+        say(f"deployed in {took:.0f} s")
+        stack = Deployed()
+        for name in "count-clicks", "rank-products":
+            size = stack.functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["CodeSize"]
+            say(f"{name}: {size / 1e6:.2f} MB zipped")
+
+        say("looking at what was deployed")
+        check_deployed(check, stack)
+        use(check, stack)
+        check("it still listens nowhere else, nor do the functions", loopback, emulator.listens_on())
+
+        physical = stack.physical()
+        took = run("sam", "delete", "--no-prompts", cwd=infra)
+        say(f"deleted in {took:.0f} s")
+        check_deleted(check, physical)
+    except BaseException:
+        print(f"The emulator's last words:\n{emulator.tail()}", file=sys.stderr)
+        raise
+    finally:
+        left = emulator.stop()
+    check("no process of the emulator is left", [], left)
+
+
+def main():
+    check = Checks()
+    # So that `finally` and `with` clean up also when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    with tempfile.TemporaryDirectory(prefix="hot-products-rehearsal-") as folder:
+        try:
+            rehearse(check, pathlib.Path(folder))
+        except CannotRehearse as problem:
+            print(f"The rehearsal broke off: {problem}", file=sys.stderr)
+            check.failed += 1
+        except botocore.exceptions.BotoCoreError as problem:
+            print(f"The rehearsal broke off, the emulator did not answer as AWS does: {problem}", file=sys.stderr)
+            check.failed += 1
+    say(f"{check.passed} checks passed, {check.failed} failed")
+    return 1 if check.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
