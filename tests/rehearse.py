@@ -44,6 +44,8 @@ import sam  # noqa: E402
 import test_template as wanted  # noqa: E402
 
 STACK = "hot-products"
+# The pinned one, in an environment of its own.
+SAM = str(ROOT / ".venv" / "sam" / "bin" / "sam")
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
 PARAMETERS = {
     "MskClusterArn": sam.CLUSTER,
@@ -105,8 +107,8 @@ def environment(outer, port, folder):
     kept = {k: v for k, v in outer.items() if not k.upper().startswith(("AWS_", "SAM_CLI_", "__SAM_CLI_"))}
     # A proxy is for Cargo's downloads.
     not_proxied = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1"]))
-    # Before any other cargo-lambda and sam: the pinned ones.
-    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(ROOT / ".venv" / "sam" / "bin"), kept.get("PATH", "")])
+    # Before any other cargo-lambda: the pinned one, and the Python in which it finds its linker, zig.
+    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), kept.get("PATH", "")])
     return kept | {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "rehearsal",
@@ -210,7 +212,8 @@ class Emulator:
 
 def run(*command, cwd):
     """Runs a command of the README, its output beside ours, and says every half minute that it is still at work."""
-    say("$ " + " ".join(map(str, command)))
+    name = " ".join([pathlib.Path(command[0]).name, *map(str, command[1:])])
+    say(f"$ {name}")
     start = time.monotonic()
     process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL)
     try:
@@ -219,13 +222,13 @@ def run(*command, cwd):
                 code = process.wait(timeout=30)
                 break
             except subprocess.TimeoutExpired:
-                say(f"… {command[0]} {command[1]} is at work for {time.monotonic() - start:.0f} s")
+                say(f"… at work for {time.monotonic() - start:.0f} s")
     except BaseException:
         process.terminate()
         process.wait()
         raise
     if code != 0:
-        raise CannotRehearse(f"{' '.join(map(str, command))} ended with exit code {code}; its output is above")
+        raise CannotRehearse(f"`{name}` ended with exit code {code}; its output is above")
     return time.monotonic() - start
 
 
@@ -664,16 +667,16 @@ def rehearse(check, folder):
     cleaned = environment(os.environ, port, folder)
     os.environ.clear()
     os.environ.update(cleaned)
-    for tool, source in ("cargo", "https://rustup.rs"), ("cargo-lambda", "`make rehearse`"), ("sam", "`make rehearse`"):
+    for tool, how in ("cargo", "see https://rustup.rs"), ("cargo-lambda", "`make rehearse` does"), (SAM, "`make rehearse` does"):
         if shutil.which(tool) is None:
-            raise CannotRehearse(f"{tool} is not there: install it with {source}")
+            raise CannotRehearse(f"there is no {tool}; to install it, {how}")
 
     infra = ROOT / "infra"
     # Not into infra/.aws-sam: what is built here is for this machine, and a deployment that follows must not take it.
     built = folder / "build"
     overrides = [f"{name}={value}" for name, value in PARAMETERS.items()]
     say("building for release; the first time that takes minutes")
-    took = run("sam", "build", "--build-dir", built, "--parameter-overrides", f"Architecture={ARCHITECTURE}", cwd=infra)
+    took = run(SAM, "build", "--build-dir", built, "--parameter-overrides", f"Architecture={ARCHITECTURE}", cwd=infra)
     say(f"built in {took:.0f} s")
 
     say("starting the emulator")
@@ -681,8 +684,9 @@ def rehearse(check, folder):
     loopback = {"0100007F"}
     try:
         check("the emulator listens on 127.0.0.1, and nowhere else", loopback, emulator.listens_on())
-        deploy = ("--resolve-s3", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides)
-        took = run("sam", "deploy", "--template-file", built / "template.yaml", *deploy, cwd=infra)
+        # sam looks for its settings beside the template.
+        deploy = ("--config-file", infra / "samconfig.toml", "--resolve-s3", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides)
+        took = run(SAM, "deploy", "--template-file", built / "template.yaml", *deploy, cwd=infra)
         say(f"deployed in {took:.0f} s")
         stack = Deployed()
         for name in "count-clicks", "rank-products":
@@ -695,7 +699,7 @@ def rehearse(check, folder):
         check("it still listens nowhere else, nor do the functions", loopback, emulator.listens_on())
 
         physical = stack.physical()
-        took = run("sam", "delete", "--no-prompts", cwd=infra)
+        took = run(SAM, "delete", "--no-prompts", cwd=infra)
         say(f"deleted in {took:.0f} s")
         check_deleted(check, physical)
     except BaseException:
