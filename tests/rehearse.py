@@ -3,11 +3,12 @@
 
 It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, that what they deploy is what
 tests/infra/test_template.py wants, that the functions as built for Lambda count and rank the events in events/ under
-nothing but the rights of their roles, that a batch delivered again moves no count, and that `sam delete` leaves nothing.
+nothing but the rights of their roles, that a batch delivered again moves no count, and that `sam delete` leaves
+nothing of the stack.
 
 It does not prove what the emulator lacks: it has no Kafka poller and puts no time into the schedule's event, so the
-functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic and
-consumer group, so those are checked in the template as the emulator's CloudFormation processed it.
+functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic
+and consumer group, so those are checked in the template as the emulator's CloudFormation processed it.
 
 Nothing here can reach AWS: no setting of the caller's for AWS survives, the credentials are made up, and every service
 has the emulator for an endpoint. Started by `make rehearse`, which also installs what it needs. Linux only, for the
@@ -31,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import unittest
 import urllib.error
 import urllib.request
@@ -38,10 +40,12 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "infra"))
 
-import boto3  # noqa: E402
-import botocore.exceptions  # noqa: E402
-import sam  # noqa: E402
-import test_template as wanted  # noqa: E402
+try:
+    import boto3
+    import sam
+    import test_template as wanted
+except ImportError as error:
+    sys.exit(f"{error}: start this with `make rehearse`, which installs what it needs")
 
 STACK = "hot-products"
 # The pinned one, in an environment of its own.
@@ -133,7 +137,7 @@ def free_port():
 
 
 class Emulator:
-    """ministack, with its state in a folder of ours, in a session of its own so that all of it can be found and stopped."""
+    """ministack, its state in a folder of ours, in a session of its own so that all of it can be found and stopped."""
 
     def __init__(self, port, folder):
         self.log = folder / "emulator.log"
@@ -159,7 +163,11 @@ class Emulator:
             self.process = subprocess.Popen(
                 [program], env=os.environ | settings, cwd=scratch, stdout=log, stderr=log, start_new_session=True
             )
-        self._wait(f"http://127.0.0.1:{port}/_ministack/ready")
+        try:
+            self._wait(f"http://127.0.0.1:{port}/_ministack/ready")
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait(self, url):
         for _ in range(600):
@@ -185,7 +193,7 @@ class Emulator:
         return found
 
     def listens_on(self):
-        """The addresses at which any of its processes takes TCP connections or UDP packets, as the kernel writes them."""
+        """The addresses at which its processes take TCP connections or UDP packets, as the kernel writes them."""
         inodes = set()
         for pid in self.processes():
             for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
@@ -201,12 +209,15 @@ class Emulator:
         return addresses
 
     def stop(self):
+        """Ends all of its processes; returns those that would not."""
         for order in signal.SIGTERM, signal.SIGKILL:
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, order)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=10)
+            until = time.monotonic() + 10
+            while self.processes() and time.monotonic() < until:
+                time.sleep(0.1)
+        self.process.poll()
         return self.processes()
 
 
@@ -215,7 +226,8 @@ def run(*command, cwd):
     name = " ".join([pathlib.Path(command[0]).name, *map(str, command[1:])])
     say(f"$ {name}")
     start = time.monotonic()
-    process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL)
+    # In a session of its own, so that what it starts can be ended with it.
+    process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while True:
             try:
@@ -224,7 +236,7 @@ def run(*command, cwd):
             except subprocess.TimeoutExpired:
                 say(f"… at work for {time.monotonic() - start:.0f} s")
     except BaseException:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
     if code != 0:
@@ -232,7 +244,7 @@ def run(*command, cwd):
     return time.monotonic() - start
 
 
-# ── What the counts must be: a plain group-by, apart from the product's code ──────────────────────────────────────────────
+# ── What the counts must be: a plain group-by, apart from the product's code ──────────────────────────────────────────
 
 
 def no_constant(name):
@@ -316,8 +328,7 @@ def seconds(text):
 # ── The deployed stack ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def client(service):
-    return boto3.client(service)
+client = boto3.client
 
 
 class Deployed:
@@ -375,10 +386,18 @@ class ProcessedTemplate:
     of_type = wanted.Stack.of_type
 
 
+def pick(found, keys):
+    return {key: found.get(key) for key in keys}
+
+
 def check_deployed(check, stack):
     """What was deployed, against the lists of tests/infra/test_template.py."""
     physical = stack.physical()
-    check("the stack has the template's resources, no more", wanted.INVENTORY, {n: kind for n, (kind, _) in physical.items()})
+    check(
+        "the stack has the template's resources, no more",
+        wanted.INVENTORY,
+        {n: kind for n, (kind, _) in physical.items()},
+    )
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
 
     iam = client("iam")
@@ -398,79 +417,56 @@ def check_deployed(check, stack):
 
     for name, memory in ("CountClicks", 512), ("RankProducts", 1024):
         function = stack.functions.get_function_configuration(FunctionName=name_of[f"{name}Function"])
-        found = {
-            key: function.get(key) for key in ("Runtime", "Handler", "Architectures", "Timeout", "MemorySize", "Role")
-        }
-        check(
-            f"{name} runs as the template says",
-            {
-                "Runtime": "provided.al2023",
-                "Handler": "bootstrap",
-                "Architectures": [ARCHITECTURE],
-                "Timeout": 60,
-                "MemorySize": memory,
-                "Role": arns[f"{name}Role"],
-            },
-            found,
-        )
-        settings = wanted.SETTINGS[f"{name}Function"]
-        settings = {key: SETTINGS.get(key, value) for key, value in settings.items()}
-        check(f"{name} has its settings", settings, function["Environment"]["Variables"])
+        runs = {"Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": [ARCHITECTURE], "Timeout": 60}
+        runs |= {"MemorySize": memory, "Role": arns[f"{name}Role"]}
+        check(f"{name} runs as the template says", runs, pick(function, runs))
+        settings = {key: SETTINGS.get(key, value) for key, value in wanted.SETTINGS[f"{name}Function"].items()}
+        check(f"{name} has its settings, no more", settings, function["Environment"]["Variables"])
         group = name_of[f"{name}Logs"]
-        check(f"{name} logs plain text into its group", ("Text", group), (function["LoggingConfig"]["LogFormat"], function["LoggingConfig"]["LogGroup"]))
+        logging = {"LogFormat": "Text", "LogGroup": group}
+        check(f"{name} logs plain text into its group", logging, pick(function["LoggingConfig"], logging))
         groups = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-        check(f"{name} keeps its logs for 30 days", [(group, 30)], [(g["logGroupName"], g.get("retentionInDays")) for g in groups])
+        kept = [{"logGroupName": group, "retentionInDays": 30}]
+        check(f"{name} keeps its logs for 30 days", kept, [pick(g, kept[0]) for g in groups])
 
     sources = stack.functions.list_event_source_mappings()["EventSourceMappings"]
     check("there is one event source", 1, len(sources))
+    brings = {
+        "EventSourceArn": sam.CLUSTER,
+        "FunctionArn": f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks",
+        "State": "Enabled",
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 10_000,
+        "MaximumBatchingWindowInSeconds": 30,
+    }
     check(
-        "it brings the cluster's records to count-clicks: 10,000 or what comes in 30 s",
-        (sam.CLUSTER, f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks", "Enabled", "TRIM_HORIZON", 10_000, 30),
-        tuple(
-            sources[0].get(key)
-            for key in (
-                "EventSourceArn",
-                "FunctionArn",
-                "State",
-                "StartingPosition",
-                "BatchSize",
-                "MaximumBatchingWindowInSeconds",
-            )
-        ),
+        "it brings count-clicks the cluster's records, 10,000 or what comes in 30 s", brings, pick(sources[0], brings)
     )
-    given_up = ("DestinationConfig", "FunctionResponseTypes", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError")
-    check("it never gives a batch up, nor a part of one", [], [key for key in given_up if sources[0].get(key)])
+    gives_up = ("DestinationConfig", "FunctionResponseTypes", "BisectBatchOnFunctionError")
+    gives_up += ("MaximumRetryAttempts", "MaximumRecordAgeInSeconds")
+    check("it never gives a batch up, nor a part of one", [], [key for key in gives_up if sources[0].get(key)])
 
     schedule = client("scheduler").get_schedule(Name=name_of["RankProductsFunctionEveryFiveMinutes"])
-    check(
-        "the schedule is a minute after each five-minute boundary, in UTC, and on",
-        ("cron(1/5 * * * ? *)", "UTC", {"Mode": "OFF"}, "ENABLED"),
-        tuple(schedule.get(k) for k in ("ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow", "State")),
-    )
-    check(
-        "it hands rank-products the time it was due, and keeps what it can't hand over",
-        {
-            "Arn": wanted.RANK_PRODUCTS,
-            "RoleArn": arns["ScheduleRole"],
-            "Input": '{"scheduled_time":"<aws.scheduler.scheduled-time>"}',
-            "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
-            "DeadLetterConfig": {"Arn": wanted.DEAD_LETTERS},
-        },
-        schedule["Target"],
-    )
+    runs = {"ScheduleExpression": "cron(1/5 * * * ? *)", "ScheduleExpressionTimezone": "UTC"}
+    runs |= {"FlexibleTimeWindow": {"Mode": "OFF"}, "State": "ENABLED"}
+    check("the schedule is a minute after each five-minute boundary, and on", runs, pick(schedule, runs))
+    target = {
+        "Arn": wanted.RANK_PRODUCTS,
+        "RoleArn": arns["ScheduleRole"],
+        "Input": '{"scheduled_time":"<aws.scheduler.scheduled-time>"}',
+        "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
+        "DeadLetterConfig": {"Arn": wanted.DEAD_LETTERS},
+    }
+    check("it hands rank-products the time it was due, and keeps what it can't hand over", target, schedule["Target"])
 
-    failures = stack.functions.get_function_event_invoke_config(FunctionName=f"{STACK}-rank-products", Qualifier="$LATEST")
-    check(
-        "a ranking that fails is tried three times, then kept",
-        (2, 3600, {"Destination": wanted.DEAD_LETTERS}),
-        (
-            failures.get("MaximumRetryAttempts"),
-            failures.get("MaximumEventAgeInSeconds"),
-            failures.get("DestinationConfig", {}).get("OnFailure"),
-        ),
-    )
+    function = {"FunctionName": f"{STACK}-rank-products", "Qualifier": "$LATEST"}
+    config = stack.functions.get_function_event_invoke_config(**function)
+    failing = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 3600}
+    check("a ranking that fails is tried three times in an hour", failing, pick(config, failing))
+    kept = {"Destination": wanted.DEAD_LETTERS}
+    check("then it is kept", kept, config.get("DestinationConfig", {}).get("OnFailure"))
 
-    for name, (table, keys) in wanted.TABLES.items():
+    for table, keys in wanted.TABLES.values():
         found = client("dynamodb").describe_table(TableName=table)["Table"]
         types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
         found = [(k["AttributeName"], k["KeyType"], types[k["AttributeName"]]) for k in found["KeySchema"]]
@@ -478,8 +474,8 @@ def check_deployed(check, stack):
 
     # What the emulator takes and then forgets.
     template = stack.template()
-    check.holds("as processed: every table has a TTL, encryption, its keys, and is paid by request", wanted.check_tables, template)
-    check.holds("as processed: the event source has its topic, its consumer group, and nothing else", wanted.check_event_source, template)
+    check.holds("as processed: each table has TTL, encryption, keys, and no capacity", wanted.check_tables, template)
+    check.holds("as processed: the event source has topic, group, and no more", wanted.check_event_source, template)
     check.holds("as processed: nothing is public", wanted.check_nothing_public, template)
 
 
@@ -491,7 +487,7 @@ def event(name):
 
 
 def count(check, stack, group, name, what):
-    """Delivers a file's batch; count-clicks must answer, and the tables hold, what the group-by says. Returns the summary."""
+    """Delivers a file's batch. count-clicks must answer what the group-by says, and the tables hold it."""
     batch = event(name)
     owed, rejects = group.deliver(batch)
     error, summary = stack.invoke("count-clicks", batch)
@@ -505,7 +501,7 @@ def count(check, stack, group, name, what):
             ([offset for offset, _ in rejected], collections.Counter(reason for _, reason in rejected)),
             ([int(o) for o in note.get("offsets", [])], {r: int(n) for r, n in note.get("reasons", {}).items()}),
         )
-    return owed
+    return {key: summary.get(key, 0) for key in owed}
 
 
 def rank(check, stack, group, request, what, previous=None):
@@ -514,19 +510,14 @@ def rank(check, stack, group, request, what, previous=None):
     end = seconds(time_of) // 300 * 300
     end_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
     error, summary = stack.invoke("rank-products", request)
-    check(f"{what}: the snapshot of {end_text} is written", (None, True, end_text), (error, summary.get("written"), summary.get("window_end")))
+    done = {"written": True, "window_end": end_text}
+    check(f"{what}: the snapshot of {end_text} is written", (None, done), (error, pick(summary, done)))
     snapshot = stack.newest() or {}
     clicks, products, order = group.window(end)
-    check(
-        f"{what}: the newest snapshot is the group-by's, {clicks} clicks on {products} products",
-        (end_text, clicks, products, order),
-        (
-            snapshot.get("window_end"),
-            snapshot.get("total_clicks"),
-            snapshot.get("distinct_products"),
-            [(int(p["rank"]), p["product_id"], int(p["clicks"])) for p in snapshot.get("products", [])],
-        ),
-    )
+    owed = {"window_end": end_text, "total_clicks": clicks, "distinct_products": products, "products": order}
+    places = [(int(p["rank"]), p["product_id"], int(p["clicks"])) for p in snapshot.get("products", [])]
+    what_newest = f"{what}: the newest snapshot is the group-by's, {clicks} clicks on {products} products"
+    check(what_newest, owed, pick(snapshot, owed) | {"products": places})
     before = {p["product_id"]: p["rank"] for p in (previous or {}).get("products", [])}
     found = {p["product_id"]: p["previous_rank"] for p in snapshot.get("products", []) if "previous_rank" in p}
     check(f"{what}: {len(before)} products have the rank they had five minutes before", before, found)
@@ -549,9 +540,11 @@ def use(check, stack):
     check("all of it was counted already", (0, first["counted"]), (again["counted"], again["already_counted"]))
     check("no counter moved", before, stack.items("minute-counters"))
     overlap = count(check, stack, group, "msk-redelivered", "cut elsewhere")
-    check("msk-redelivered.json holds clicks counted already, and more", True, overlap["already_counted"] > 0 and overlap["counted"] > 0)
+    mixed = overlap["already_counted"] > 0 and overlap["counted"] > 0
+    check("msk-redelivered.json holds clicks counted already, and more", True, mixed)
     rejects = count(check, stack, group, "msk-rejects", "delivered")
-    check("msk-rejects.json holds bad records, and clicks among them", True, rejects["rejected"] > 0 and rejects["counted"] > 0)
+    mixed = rejects["rejected"] > 0 and rejects["counted"] > 0
+    check("msk-rejects.json holds bad records, and clicks among them", True, mixed)
 
     say("ranking again")
     backfill = event("backfill")
@@ -570,7 +563,8 @@ def use(check, stack):
 
     say("failing for good")
     stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
-    check("a ranking that failed three times is among the dead letters, with its event", malformed, dead_letter(malformed))
+    kept = dead_letter(malformed)
+    check("a ranking that failed three times is among the dead letters, with its event", malformed, kept)
 
     check_roles_are_needed(check, stack, backfill)
     check_logs(check, stack)
@@ -624,14 +618,23 @@ def check_logs(check, stack):
             if isinstance(value, dict) and "_aws" in value:
                 metrics.append(value)
     check("both functions log metrics", {"count-clicks", "rank-products"}, {m.get("function") for m in metrics})
-    check("the metrics are of one namespace", {"HotProducts"}, {d["Namespace"] for m in metrics for d in m["_aws"]["CloudWatchMetrics"]})
+    namespaces = {definition["Namespace"] for m in metrics for definition in m["_aws"]["CloudWatchMetrics"]}
+    check("the metrics are of one namespace", {"HotProducts"}, namespaces)
+    # Such as one of a right that is missing when a function starts; it works all the same, but slower.
+    check("there are no warnings", [], [line for line in lines if "WARN" in line.split()[:2]])
 
-    batches = [event(name) for name in ("msk-batch", "msk-redelivered", "msk-rejects")]
-    values = [base64.b64decode(r.get("value") or "") for b in batches for s in b["records"].values() for r in s if sort(r, 0)[0] != "not_base64"]
-    users = {user.decode() for value in values for user in re.findall(rb'"user_id": ?"([^"]+)"', value)}
+    users = set()
+    for name in "msk-batch", "msk-redelivered", "msk-rejects":
+        for records in event(name)["records"].values():
+            for record in records:
+                with contextlib.suppress(binascii.Error):
+                    value = base64.b64decode(record.get("value") or "", validate=True)
+                    users.update(user.decode() for user in re.findall(rb'"user_id": ?"([^"]+)"', value))
     check("the events hold user ids", True, len(users) > 0)
-    kept = "\n".join(lines + [repr(stack.items(t)) for t in ("minute-counters", "snapshots", "rejected-events")])
-    check("no user id is in a log or a table", [], sorted(user for user in users if re.search(rf"\b{re.escape(user)}\b", kept)))
+    items = [repr(stack.items(table)) for table in ("minute-counters", "snapshots", "rejected-events")]
+    kept = "\n".join(lines + items)
+    found = sorted(user for user in users if re.search(rf"\b{re.escape(user)}\b", kept))
+    check("no user id is in a log or a table", [], found)
 
 
 def check_deleted(check, physical):
@@ -651,7 +654,10 @@ def check_deleted(check, physical):
         "roles": [r["RoleName"] for r in client("iam").list_roles()["Roles"] if r["RoleName"] in ours],
         "queues": client("sqs").list_queues().get("QueueUrls", []),
         "schedules": client("scheduler").list_schedules()["Schedules"],
-        "log groups": [g["logGroupName"] for g in client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/hot-products")["logGroups"]],
+        "log groups": [
+            g["logGroupName"]
+            for g in client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{STACK}")["logGroups"]
+        ],
     }
     for what, found in left.items():
         check(f"no {what} are left", [], found)
@@ -662,14 +668,22 @@ def check_deleted(check, physical):
 
 def rehearse(check, folder):
     if ARCHITECTURE is None or not sys.platform.startswith("linux"):
-        raise CannotRehearse("the emulator runs the functions' Linux binaries itself: rehearse on Linux, x86_64 or arm64")
+        raise CannotRehearse("the emulator runs the functions' binaries itself: rehearse on Linux, x86_64 or arm64")
     port = free_port()
     cleaned = environment(os.environ, port, folder)
     os.environ.clear()
     os.environ.update(cleaned)
-    for tool, how in ("cargo", "see https://rustup.rs"), ("cargo-lambda", "`make rehearse` does"), (SAM, "`make rehearse` does"):
+    tools = {
+        "cargo": "get it from https://rustup.rs",
+        "cargo-lambda": "run `make rehearse`",
+        SAM: "run `make rehearse`",
+    }
+    for tool, what_to_do in tools.items():
         if shutil.which(tool) is None:
-            raise CannotRehearse(f"there is no {tool}; to install it, {how}")
+            raise CannotRehearse(f"there is no {tool}: {what_to_do}")
+    # Or sam asks PyPI, at each command, whether there is a newer one.
+    (folder / "sam").mkdir()
+    (folder / "sam" / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}), encoding="utf-8")
 
     infra = ROOT / "infra"
     # Not into infra/.aws-sam: what is built here is for this machine, and a deployment that follows must not take it.
@@ -685,8 +699,9 @@ def rehearse(check, folder):
     try:
         check("the emulator listens on 127.0.0.1, and nowhere else", loopback, emulator.listens_on())
         # sam looks for its settings beside the template.
-        deploy = ("--config-file", infra / "samconfig.toml", "--resolve-s3", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides)
-        took = run(SAM, "deploy", "--template-file", built / "template.yaml", *deploy, cwd=infra)
+        template = ("--template-file", built / "template.yaml", "--config-file", infra / "samconfig.toml")
+        plain = ("--no-confirm-changeset", "--no-progressbar")
+        took = run(SAM, "deploy", "--resolve-s3", *template, *plain, "--parameter-overrides", *overrides, cwd=infra)
         say(f"deployed in {took:.0f} s")
         stack = Deployed()
         for name in "count-clicks", "rank-products":
@@ -720,8 +735,9 @@ def main():
         except CannotRehearse as problem:
             print(f"The rehearsal broke off: {problem}", file=sys.stderr)
             check.failed += 1
-        except botocore.exceptions.BotoCoreError as problem:
-            print(f"The rehearsal broke off, the emulator did not answer as AWS does: {problem}", file=sys.stderr)
+        except Exception:
+            # An answer that is not AWS's, or not of the shape that the checks expect.
+            traceback.print_exc()
             check.failed += 1
     say(f"{check.passed} checks passed, {check.failed} failed")
     return 1 if check.failed else 0
