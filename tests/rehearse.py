@@ -48,6 +48,8 @@ except ImportError as error:
     sys.exit(f"{error}: start this with `make rehearse`, which installs what it needs")
 
 STACK = "hot-products"
+# Beside this Python.
+EMULATOR = str(pathlib.Path(sys.executable).with_name("ministack"))
 # The pinned one, in an environment of its own.
 SAM = str(ROOT / ".venv" / "sam" / "bin" / "sam")
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
@@ -158,10 +160,9 @@ class Emulator:
             "STATE_DIR": str(scratch / "state"),
             "S3_DATA_DIR": str(scratch / "s3"),
         }
-        program = pathlib.Path(sys.executable).with_name("ministack")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [program], env=os.environ | settings, cwd=scratch, stdout=log, stderr=log, start_new_session=True
+                [EMULATOR], env=os.environ | settings, cwd=scratch, stdout=log, stderr=log, start_new_session=True
             )
         try:
             self._wait(f"http://127.0.0.1:{port}/_ministack/ready")
@@ -564,7 +565,7 @@ def use(check, stack):
     say("failing for good")
     stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
     kept = dead_letter(malformed)
-    check("a ranking that failed three times is among the dead letters, with its event", malformed, kept)
+    check("a ranking that failed for good is among the dead letters, with its event", malformed, kept)
 
     check_roles_are_needed(check, stack, backfill)
     check_logs(check, stack)
@@ -673,11 +674,8 @@ def rehearse(check, folder):
     cleaned = environment(os.environ, port, folder)
     os.environ.clear()
     os.environ.update(cleaned)
-    tools = {
-        "cargo": "get it from https://rustup.rs",
-        "cargo-lambda": "run `make rehearse`",
-        SAM: "run `make rehearse`",
-    }
+    tools = {"cargo": "get it from https://rustup.rs"}
+    tools |= dict.fromkeys(("cargo-lambda", SAM, EMULATOR), "run `make rehearse`, which installs it")
     for tool, what_to_do in tools.items():
         if shutil.which(tool) is None:
             raise CannotRehearse(f"there is no {tool}: {what_to_do}")
