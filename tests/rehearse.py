@@ -576,7 +576,7 @@ def use(check, stack):
 
 
 def dead_letter(wanted_event):
-    """The failed event, from the queue. Others may be there: the emulator runs the schedule too, without its time."""
+    """The failed event, from the queue. Others may be there, if the emulator runs the schedule meanwhile."""
     sqs = client("sqs")
     queue = sqs.get_queue_url(QueueName=f"{STACK}-rank-products-dead-letters")["QueueUrl"]
     until = time.monotonic() + 60
