@@ -36,6 +36,10 @@ lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templ
 	$(VENV)/bin/python tests/infra/lint.py
 	$(VENV)/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
 
+.PHONY: rehearse
+rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use it, delete it
+	$(VENV)/rehearse/bin/python tests/rehearse.py
+
 .PHONY: clean
 clean: ## Remove what was built and installed here
 	rm -rf target $(VENV) infra/.aws-sam
@@ -44,6 +48,12 @@ clean: ## Remove what was built and installed here
 $(TOOLS): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+# One environment a requirements file, for their pins exclude one another.
+$(VENV)/rehearse/.installed $(VENV)/sam/.installed: $(VENV)/%/.installed: tests/requirements-%.txt $(TOOLS)
+	$(PYTHON) -m venv --clear $(VENV)/$*
+	$(VENV)/$*/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement $<
 	touch $@
 
 # No package of it is anywhere but its source; without optimisation that is a minute's build, and quick enough here.
