@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;
 use dynoxide::Database;
-use hot_products::store;
+use hot_products::store::{self, CallLimits};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
@@ -59,7 +59,7 @@ impl Embedded {
 
     /// A new client for it, with connections of its own.
     pub fn client(&self) -> Client {
-        store::client(local_region(), local_credentials(), Some(self.endpoint()))
+        store::client(local_region(), local_credentials(), Some(self.endpoint()), &CallLimits::default())
     }
 
     /// Lets requests under way end, and stops.

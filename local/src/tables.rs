@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
     },
 };
-use hot_products::store::{self, explain};
+use hot_products::store::{self, CallLimits, explain};
 
 use crate::template::TableDefinition;
 
@@ -67,7 +67,7 @@ pub async fn client(endpoint: Option<&str>) -> Client {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(store::http_client())
-        .timeout_config(store::timeouts());
+        .timeout_config(CallLimits::default().timeouts());
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
         if !set("AWS_ACCESS_KEY_ID") && !set("AWS_PROFILE") {

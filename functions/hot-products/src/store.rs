@@ -1,17 +1,15 @@
 //! DynamoDB: the only module that talks to it. One type a table, one method an access that the tables are made for.
 
 mod counters;
+mod limits;
 mod rejects;
 mod snapshots;
 
-use std::{error::Error, iter::successors, time::Duration};
+use std::{error::Error, iter::successors};
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::{
-        BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig,
-        timeout::TimeoutConfig,
-    },
+    config::{BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig},
     error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, ConsumedCapacity},
 };
@@ -23,19 +21,11 @@ use thiserror::Error;
 
 pub use self::{
     counters::{Added, CountersPage, CountersTable},
+    limits::CallLimits,
     rejects::RejectsTable,
     snapshots::{Put, SnapshotsTable},
 };
 use crate::settings::{SettingError, Settings};
-
-/// How long to wait for a connection, TLS included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for the answer to one attempt.
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a call may take with all its attempts; far below the functions' timeouts of a minute.
-pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a call is tried: enough for a throttled key to recover, few enough to leave time for the other calls.
-pub const MAX_ATTEMPTS: u32 = 5;
 
 /// A call to DynamoDB that failed after all retries, or an item that is not of its table's layout.
 #[derive(Debug, Error)]
@@ -93,23 +83,14 @@ pub fn http_client() -> SharedHttpClient {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// Timeouts for every call; the SDK itself has none for a whole call.
-pub fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build()
-}
-
-/// A client for a Lambda function: region and credentials from the variables that Lambda sets, and the endpoint from
-/// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` where one is set.
+/// A client for a Lambda function: region and credentials from the variables that Lambda sets, the endpoint from
+/// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` where one is set, and its [`CallLimits`].
 ///
 /// Lambda hands credentials to a function by no other way, so the SDK's whole chain of providers stays out of the
 /// binary.
 ///
 /// # Errors
-/// When a variable is missing.
+/// When a variable is missing or wrong.
 pub fn client_from_env<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Client, SettingError> {
     let credentials = Credentials::new(
         settings.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
@@ -120,18 +101,18 @@ pub fn client_from_env<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) ->
     );
     let region = settings.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?;
     let endpoint = settings.optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| settings.optional("AWS_ENDPOINT_URL"));
-    Ok(client(Region::new(region), credentials, endpoint))
+    Ok(client(Region::new(region), credentials, endpoint, &CallLimits::read(settings)?))
 }
 
 /// A client for `endpoint`, or for the region's own.
-pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>) -> Client {
+pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>, limits: &CallLimits) -> Client {
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(region)
         .credentials_provider(credentials)
         .http_client(http_client())
-        .timeout_config(timeouts())
-        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        .timeout_config(limits.timeouts())
+        .retry_config(limits.retries())
         // It watches large bodies for stalls; the attempt timeout bounds ours.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(endpoint);
