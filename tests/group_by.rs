@@ -21,6 +21,8 @@ pub struct Groups {
     pub others: u64,
     /// How many are no events.
     pub broken: u64,
+    /// Which lines those are, counted from 0.
+    pub broken_at: Vec<u64>,
     /// The earliest and the latest event time, epoch milliseconds.
     pub span: Option<(i64, i64)>,
 }
@@ -32,6 +34,7 @@ pub fn group<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Groups {
         groups.lines += 1;
         let Some((time, product, action)) = event(line) else {
             groups.broken += 1;
+            groups.broken_at.push(groups.lines - 1);
             continue;
         };
         let (earliest, latest) = groups.span.unwrap_or((time, time));
