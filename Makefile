@@ -22,6 +22,12 @@ test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
 
+# Both may also come from the environment, as in SEED=28 make chaos.
+.PHONY: chaos
+chaos: ## Try to break counting: N=10000 fault schedules, or one again by SEED=28
+	$(CARGO) build --locked --workspace
+	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --locked --workspace --test chaos
+
 .PHONY: model
 model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
 	LARGE=1 $(CARGO) test --locked --workspace --test model
