@@ -1,7 +1,7 @@
 //! Decoding: Lambda's Kafka event becomes a [`Batch`], every record sorted into its outcome.
 //!
-//! The event is read in two borrowed passes, first the envelope down to each record's text, then each record by itself.
-//! So one record that is not of the documented shape is rejected alone, where a typed envelope
+//! The event is read borrowed: first down to the text of each source's records, then these. Where one record of a source
+//! is not of the documented shape, each is read by itself, so that this one is rejected alone; a typed envelope
 //! (`aws_lambda_events::kafka::KafkaEvent`) would fail the batch, and for Kafka that would block the partition.
 
 use std::{fmt, num::NonZeroU32, ops::Range};
@@ -67,9 +67,16 @@ impl Batch {
         let mut decoder = Decoder { policy, now, batch: Self::default(), sources: Vec::new(), value: Vec::new() };
         for (name, records) in envelope.0.iter().flat_map(|entries| &entries.0) {
             let position = decoder.source(&name.0, epoch);
-            match serde_json::from_str::<Vec<&RawValue>>(records.get()) {
-                Ok(records) => records.into_iter().for_each(|record| decoder.record(position, record.get())),
-                Err(_) => decoder.record(position, records.get()),
+            if let Ok(records) = serde_json::from_str::<Vec<Record<'_>>>(records.get()) {
+                for record in records {
+                    decoder.record(position, record);
+                }
+            } else if let Ok(records) = serde_json::from_str::<Vec<&RawValue>>(records.get()) {
+                for record in records {
+                    decoder.odd_record(position, record.get());
+                }
+            } else {
+                decoder.odd_record(position, records.get());
             }
         }
         Ok(decoder.finish())
@@ -139,15 +146,21 @@ impl Decoder<'_> {
         self.sources.len() - 1
     }
 
-    fn record(&mut self, position: usize, record: &str) {
+    /// Takes a record that may not be of the documented shape.
+    fn odd_record(&mut self, position: usize, record: &str) {
+        if let Ok(record) = serde_json::from_str(record) {
+            return self.record(position, record);
+        }
+        self.batch.records += 1;
+        let (offset, reason) = why_malformed(record);
+        self.batch.sources[position].rejects.push(offset, reason, Some(record.as_bytes()));
+    }
+
+    fn record(&mut self, position: usize, Record { offset, value }: Record<'_>) {
         self.batch.records += 1;
         let source = &mut self.batch.sources[position];
-        let (offset, value) = match parse_record(record) {
-            Ok(Record { offset, value: Some(value) }) => (offset, value.0),
-            Ok(Record { offset, value: None }) => return source.rejects.push(offset, Reason::NoValue, None),
-            Err(Malformed { offset, reason }) => {
-                return source.rejects.push(offset, reason, Some(record.as_bytes()));
-            }
+        let Some(Text(value)) = value else {
+            return source.rejects.push(offset, Reason::NoValue, None);
         };
         self.value.clear();
         if STANDARD.decode_append(value.as_bytes(), &mut self.value).is_err() {
@@ -253,35 +266,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 
 /// What counts of a record; the source is known from the records' name, and keys, headers and timestamps don't matter.
 struct Record<'a> {
+    /// From 0.
     offset: i64,
     value: Option<Text<'a>>,
 }
 
-struct Malformed {
-    offset: i64,
-    reason: Reason,
-}
-
-fn parse_record(record: &str) -> Result<Record<'_>, Malformed> {
-    match serde_json::from_str::<Fields<'_>>(record) {
-        Ok(Fields { offset: Some(offset @ 0..), value }) => Ok(Record { offset, value }),
-        _ => Err(why_malformed(record)),
-    }
-}
-
-/// Reads a record of the wrong shape once more, slowly, to save its offset if it has one.
-fn why_malformed(record: &str) -> Malformed {
+/// Reads a record of the wrong shape once more, slowly, to save its offset if it has one, and to name what is wrong.
+fn why_malformed(record: &str) -> (i64, Reason) {
     let record: Value = serde_json::from_str(record).unwrap_or_default();
     match record["offset"].as_i64() {
-        Some(offset @ 0..) if !record["value"].is_string() => Malformed { offset, reason: Reason::NotBase64 },
-        Some(offset @ 0..) => Malformed { offset, reason: Reason::MalformedRecord },
-        _ => Malformed { offset: NO_OFFSET, reason: Reason::MalformedRecord },
+        Some(offset @ 0..) if !record["value"].is_string() => (offset, Reason::NotBase64),
+        Some(offset @ 0..) => (offset, Reason::MalformedRecord),
+        _ => (NO_OFFSET, Reason::MalformedRecord),
     }
-}
-
-struct Fields<'a> {
-    offset: Option<i64>,
-    value: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -294,33 +291,36 @@ enum Field {
 }
 
 /// By hand, for a derived `Deserialize` would take an array for a record and refuse a field that stands twice.
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de> Deserialize<'de> for Record<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
+        struct RecordVisitor;
 
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
+        impl<'de> Visitor<'de> for RecordVisitor {
+            type Value = Record<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a Kafka record")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Fields { offset: None, value: None };
+                let (mut offset, mut value) = (None, None);
                 while let Some(field) = map.next_key()? {
                     match field {
-                        Field::Offset => fields.offset = Some(map.next_value()?),
-                        Field::Value => fields.value = map.next_value()?,
+                        Field::Offset => offset = Some(map.next_value()?),
+                        Field::Value => value = map.next_value()?,
                         Field::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
-                Ok(fields)
+                match offset {
+                    Some(offset @ 0..) => Ok(Record { offset, value }),
+                    _ => Err(de::Error::custom("a record has an offset from 0")),
+                }
             }
         }
 
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(RecordVisitor)
     }
 }
 
