@@ -14,7 +14,7 @@ help: ## List the targets
 
 .PHONY: run
 run: ## Replay the sample and print the hot products
-	$(CARGO) run --locked --quiet --bin hot -- replay events/clicks.jsonl
+	$(CARGO) run --locked --bin hot -- replay events/clicks.jsonl
 
 .PHONY: test
 test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
