@@ -4,6 +4,7 @@
 use std::{env, path::PathBuf};
 
 pub mod group_by;
+pub mod parts;
 pub mod process;
 
 /// A binary of this workspace, built by `cargo build --workspace` into the profile that the test runs from.

@@ -3,10 +3,12 @@
 //! - [`generate`] makes tracking data; [`msk`] brings it into the shape in which Lambda hands it to a function.
 //! - [`embedded`] is a DynamoDB within this process; [`template`] reads the tables' definitions from the SAM template,
 //!   and [`tables`] creates them on any endpoint.
+//! - [`kafka`] plays Lambda's part between a real Kafka topic and a function, fills topics and looks into them.
 //! - [`replay`] runs the real handlers over a file of events; [`show`] prints for people.
 
 pub mod embedded;
 pub mod generate;
+pub mod kafka;
 pub mod msk;
 pub mod replay;
 pub mod show;

@@ -1,5 +1,7 @@
 //! The program `hot`.
 
+mod kafka_commands;
+
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write},
@@ -42,6 +44,9 @@ enum Command {
     Dynamodb(Dynamodb),
     Tables(Tables),
     Top(Top),
+    Kafka(kafka_commands::Kafka),
+    Produce(kafka_commands::Produce),
+    Topic(kafka_commands::Topic),
 }
 
 /// Print tracking events as JSON lines, the same bytes for the same seed
@@ -184,6 +189,9 @@ async fn main() -> ExitCode {
         Command::Dynamodb(args) => dynamodb(&args).await,
         Command::Tables(args) => create_tables(&args).await,
         Command::Top(args) => top(&args).await,
+        Command::Kafka(args) => kafka_commands::kafka(&args).await,
+        Command::Produce(args) => kafka_commands::produce(&args).await,
+        Command::Topic(args) => kafka_commands::topic(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use console::{Term, truncate_str};
 use hot_products::{RankedProduct, Snapshot};
 
 /// Lines above, below and under the header.
-const STYLE: TableStyle = {
+pub(crate) const STYLE: TableStyle = {
     let line = LineStyle::none().fill('─').junction('─');
     TableStyle::new().top_border(line).header_separator(line).bottom_border(line)
 };
