@@ -2,11 +2,9 @@
 //! that ends with the test, whatever becomes of the test.
 
 use std::{
-    env,
-    ffi::OsStr,
     fmt::Write,
     fs::{self, DirEntry, File},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -17,11 +15,15 @@ use std::{
 use aws_sdk_dynamodb::Client;
 use chrono::DateTime;
 use hot::tables;
-use hot_products::store;
+use hot_products::store::{self, CallLimits};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
-use crate::{group_by::Counts, repository};
+use crate::{
+    group_by::Counts,
+    process::{cargo_lambda, free_port},
+    repository,
+};
 
 /// How long to wait between two looks at something that has to become ready.
 const LOOK: Duration = Duration::from_millis(100);
@@ -43,25 +45,27 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     panic!("waited in vain for {what}");
 }
 
-/// A port of the loopback address that nobody listens on.
-///
-/// # Panics
-/// When there is none.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("a listener has an address").port()
-}
-
-/// A command for [`Process`]. On Linux, the system kills it when the thread that starts it has ended, so that nothing
+/// `command` for a [`Process`]: on Linux, the system kills it when the thread that starts it has ended, so that nothing
 /// lives on even where a test is killed.
-pub fn command(program: impl AsRef<OsStr>) -> Command {
-    if cfg!(target_os = "linux") {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-        command
+fn mortal(command: &Command) -> Command {
+    let mut mortal = if cfg!(target_os = "linux") {
+        let mut mortal = Command::new("setpriv");
+        mortal.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
+        mortal
     } else {
-        Command::new(program)
+        Command::new(command.get_program())
+    };
+    mortal.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => mortal.env(name, value),
+            None => mortal.env_remove(name),
+        };
     }
+    if let Some(folder) = command.get_current_dir() {
+        mortal.current_dir(folder);
+    }
+    mortal
 }
 
 /// A process, in a group of its own. The group is killed when this is dropped.
@@ -77,10 +81,10 @@ impl Process {
     ///
     /// # Panics
     /// When it can't be started.
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+    pub fn start(name: &str, command: &Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log file can be opened");
         let both = file.try_clone().expect("a file can be shared");
-        let child = command.stdin(Stdio::null()).stdout(both).stderr(file).process_group(0).spawn();
+        let child = mortal(command).stdin(Stdio::null()).stdout(both).stderr(file).process_group(0).spawn();
         let child = child.unwrap_or_else(|error| panic!("can't start {name} ({command:?}): {error}"));
         Self { name: name.to_owned(), child, log: log.to_owned() }
     }
@@ -180,7 +184,12 @@ pub fn run(command: &mut Command) -> String {
 fn jars(profile: &str) -> PathBuf {
     let pom = repository("tests/real/pom.xml");
     let wanted = fs::read(&pom).expect("the pom is there");
-    let folder = repository("target/real").join(profile);
+    let real = repository("target/real");
+    fs::create_dir_all(&real).expect("the build folder can be written to");
+    // One fetches, whichever tests and programs want them.
+    let lock = File::create(real.join("lock")).expect("the build folder can be written to");
+    lock.lock().expect("a file can be locked");
+    let folder = real.join(profile);
     let stamp = folder.join("pom.xml");
     if fs::read(&stamp).ok().as_ref() != Some(&wanted) {
         let _absent = fs::remove_dir_all(&folder);
@@ -200,7 +209,8 @@ fn jars(profile: &str) -> PathBuf {
 }
 
 /// `java`, on the jars of a folder. For a short life: it compiles little, and takes little memory.
-fn on(jars: &Path, mut java: Command) -> Command {
+fn java(jars: &Path) -> Command {
+    let mut java = Command::new("java");
     java.args(["-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]).arg(jars.join("*"));
     java
 }
@@ -221,11 +231,11 @@ impl DynamoDbLocal {
     pub fn start() -> Self {
         let (jars, port) = (jars("dynamodb-local"), free_port());
         let folder = TempDir::new().expect("a temporary folder");
-        let mut java = on(&jars, command("java"));
+        let mut java = java(&jars);
         java.arg(format!("-Djava.library.path={}", jars.display()))
             .arg("software.amazon.dynamodb.services.local.main.ServerRunner")
             .args(["-inMemory", "-sharedDb", "-disableTelemetry", "-port", &port.to_string()]);
-        let mut process = Process::start("DynamoDB Local", &mut java, &folder.path().join("log"));
+        let mut process = Process::start("DynamoDB Local", &java, &folder.path().join("log"));
         process.listens(port);
         Self { _process: process, port, _folder: folder }
     }
@@ -237,7 +247,8 @@ impl DynamoDbLocal {
 
     /// A client for it.
     pub fn client(&self) -> Client {
-        store::client(tables::local_region(), tables::local_credentials(), Some(self.endpoint()))
+        let limits = CallLimits::default();
+        store::client(tables::local_region(), tables::local_credentials(), Some(self.endpoint()), &limits)
     }
 }
 
@@ -281,8 +292,8 @@ impl Kafka {
         fs::write(&properties, text).expect("a temporary folder can be written to");
         // Any id will do for a cluster that nobody else ever sees.
         let format = ["kafka.tools.StorageTool", "format", "-t", "aG90LXByb2R1Y3RzLXRlcw", "-c"];
-        run(on(&jars, Command::new("java")).args(format).arg(&properties));
-        let mut java = on(&jars, command("java"));
+        run(java(&jars).args(format).arg(&properties));
+        let mut java = java(&jars);
         let mut process = Process::start("Kafka", java.arg("kafka.Kafka").arg(&properties), &folder.path().join("log"));
         process.listens(port);
         Self { _process: process, port, _folder: folder }
@@ -310,16 +321,19 @@ impl Functions {
     /// When `cargo lambda` is not there or does not start.
     pub fn serve(port: u16, environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let program = cargo_lambda();
-        let mut watch = command(&program);
+        let mut watch = cargo_lambda();
+        let found = Command::new(watch.get_program()).arg("--help").output().is_ok();
+        assert!(
+            found,
+            "there is no cargo-lambda: run the tests by `make test-real`, which installs it, or put it on the PATH"
+        );
         watch
-            .current_dir(repository(""))
-            .args(["lambda", "watch", "--ignore-changes", "--quiet", "--invoke-address", "127.0.0.1", "--invoke-port"])
+            .args(["watch", "--ignore-changes", "--quiet", "--invoke-address", "127.0.0.1", "--invoke-port"])
             .arg(port.to_string());
         for (name, value) in environment {
             watch.args(["--env-var", &format!("{name}={value}")]);
         }
-        let mut process = Process::start("cargo lambda watch", &mut watch, &folder.path().join("log"));
+        let mut process = Process::start("cargo lambda watch", &watch, &folder.path().join("log"));
         process.listens(port);
         Self { process, port, _folder: folder }
     }
@@ -343,19 +357,6 @@ impl Functions {
             }
         }
     }
-}
-
-/// `cargo-lambda`: what the variable `CARGO_LAMBDA` names, or that of the repository's Python environment, or that of the
-/// path.
-fn cargo_lambda() -> PathBuf {
-    if let Some(program) = env::var_os("CARGO_LAMBDA").filter(|program| !program.is_empty()) {
-        return program.into();
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = [repository(".venv/bin")].into_iter().chain(env::split_paths(&path));
-    folders.map(|folder| folder.join("cargo-lambda")).find(|program| program.is_file()).unwrap_or_else(|| {
-        panic!("there is no cargo-lambda: run the tests by `make test-real`, which gets it, or set CARGO_LAMBDA to it")
-    })
 }
 
 /// All counters of a table, whoever counted them: clicks by minute and product.

@@ -12,7 +12,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +22,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
 use count_clicks::{CountClicks, CountSettings, Summary};
-use hot::{embedded::Embedded, msk, tables, template::TableNames};
+use hot::{embedded::Embedded, msk, template::TableNames};
 use hot_products::{
     Bucket, Clock, ItemKey, ManualClock, Minute, Shard, Source, SystemClock, UnixMillis, Window,
     counters::Piece,
@@ -31,8 +30,9 @@ use hot_products::{
     store::{Added, CountersTable},
 };
 use hot_products_tests::{
-    binary, group_by,
+    group_by,
     parts::{DynamoDbLocal, counted, run},
+    process::hot,
 };
 use rank_products::{RankProducts, RankSettings, Request};
 use serde_json::{Value, json};
@@ -51,13 +51,10 @@ struct Shop {
 }
 
 impl Shop {
-    fn open(endpoint: String) -> Self {
-        let create =
-            || run(Command::new(binary("hot")).args(["tables", "--endpoint-url", &endpoint, "--stack", STACK]));
+    fn open(endpoint: String, client: Client) -> Self {
+        let create = || run(&mut hot(["tables", "--endpoint-url", &endpoint, "--stack", STACK]));
         assert_eq!(create().matches("created real-").count(), 3);
         assert_eq!(create().matches("existing real-").count(), 3, "what is there is left as it is");
-        let client =
-            hot_products::store::client(tables::local_region(), tables::local_credentials(), Some(endpoint.clone()));
         let tables = TableNames::of(STACK);
         let settings = Settings::new(|name: &str| match name {
             "COUNTERS_TABLE" => Some(tables.counters.clone()),
@@ -220,7 +217,7 @@ impl Shop {
         let again = self.rank_products.handle(&request).await.unwrap();
         assert!(!again.written, "a second run at the same instant is no newer");
         let top = ["top", "--endpoint-url", &self.endpoint, "--stack", STACK, "--json"];
-        let shown: Value = serde_json::from_str(&run(Command::new(binary("hot")).args(top))).unwrap();
+        let shown: Value = serde_json::from_str(&run(&mut hot(top))).unwrap();
         let (clicks, products, places) = group_by::hour(counts, window.end().0, 100);
         assert_eq!(shown["total_clicks"], clicks);
         assert_eq!(shown["distinct_products"], products);
@@ -247,13 +244,13 @@ fn products_of_a_shard(count: usize, bytes: usize) -> Vec<String> {
 #[tokio::test]
 async fn the_functions_do_on_dynamodb_local_what_they_promise() {
     let dynamodb = DynamoDbLocal::start();
-    Shop::open(dynamodb.endpoint()).scenarios().await;
+    Shop::open(dynamodb.endpoint(), dynamodb.client()).scenarios().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_do_on_the_embedded_engine_what_they_promise() {
     let dynamodb = Embedded::start(0, None).await.unwrap();
-    Shop::open(dynamodb.endpoint()).scenarios().await;
+    Shop::open(dynamodb.endpoint(), dynamodb.client()).scenarios().await;
 }
 
 /// What an engine says to updates at DynamoDB's limits: outcome by probe.
@@ -311,8 +308,8 @@ async fn limits(client: &Client) -> BTreeMap<&'static str, String> {
 async fn the_engines_agree_on_limits_capacity_and_refusals() {
     let local = DynamoDbLocal::start();
     let embedded = Embedded::start(0, None).await.unwrap();
-    let local = limits(&Shop::open(local.endpoint()).client).await;
-    let embedded = limits(&Shop::open(embedded.endpoint()).client).await;
+    let local = limits(&Shop::open(local.endpoint(), local.client()).client).await;
+    let embedded = limits(&Shop::open(embedded.endpoint(), embedded.client()).client).await;
     let plain = |text: &String| text.replace("1 validation error detected: ", "");
     let differing: BTreeSet<_> = local.iter().filter(|(probe, said)| plain(said) != plain(&embedded[*probe])).collect();
     assert!(differing.is_empty(), "DynamoDB Local says {differing:#?}, the embedded engine {embedded:#?}");

@@ -3,7 +3,7 @@
 //! A record shows as what the functions make of it: time, product and action, or why it would be rejected. Its raw text
 //! stays where it is, for it names users.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use comfy_table::{CellAlignment, Table};
@@ -20,6 +20,10 @@ use crate::show::{STYLE, product_cell, safe};
 
 /// How long to wait for the next record while there must be one.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to wait before a group's coordinator is asked again, and how often.
+const COORDINATOR_WAIT: Duration = Duration::from_millis(250);
+const COORDINATOR_TRIES: u32 = 40;
 
 /// A group of no members, to read records with: nothing is ever committed for it.
 const READER: &str = "hot-topic";
@@ -202,9 +206,15 @@ fn committed(
     for partition in partitions {
         list.add_partition(topic, partition);
     }
-    let list = client
-        .committed_offsets(list, ANSWER_TIMEOUT)
-        .with_context(|| format!("can't ask for the group's offsets of {topic}"))?;
+    let mut tries = 0;
+    let list = loop {
+        match client.committed_offsets(list.clone(), ANSWER_TIMEOUT) {
+            // The group's coordinator moves, or reads what is committed, for a while after a broker starts.
+            Err(error) if is_moving(&error) && tries < COORDINATOR_TRIES => tries += 1,
+            list => break list.with_context(|| format!("can't ask for the group's offsets of {topic}"))?,
+        }
+        thread::sleep(COORDINATOR_WAIT);
+    };
     let mut committed = BTreeMap::new();
     for one in list.elements() {
         one.error().with_context(|| format!("can't ask for the group's offset of {topic}-{}", one.partition()))?;
@@ -213,6 +223,11 @@ fn committed(
         }
     }
     Ok(committed)
+}
+
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(error.rdkafka_error_code(), Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
 }
 
 /// The newest `count` records of a topic by their time in Kafka, oldest first.

@@ -2,7 +2,7 @@
 //!
 //! Records are consumed with a consumer group and handed to the function in batches, one at a time. Offsets are committed
 //! when the function has answered well, and only then; until then the batch is delivered again, for ever. While the
-//! function works, the next batch is read ahead, no further.
+//! function works, a few batches are read ahead.
 //!
 //! A partition that a rebalance takes away is forgotten: its records still unsent are dropped, those being sent are not
 //! committed. Who gets the partition begins where the last commit was. So a record may come to the function twice, and
@@ -43,6 +43,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// How long to wait before a commit that the brokers refused is tried again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 
+/// How many batches are read ahead at most, about.
+const READ_AHEAD: usize = 4;
+
 /// What a batch's payload holds besides its records, in bytes, generously.
 const ENVELOPE_BYTES: usize = 1024;
 
@@ -75,7 +78,7 @@ pub async fn run(
 ) -> Result<()> {
     let defaults = [
         ("auto.offset.reset", options.start),
-        // Reading further ahead than a batch or two is in vain: what is not sent is read anew after a pause.
+        // What Kafka's client reads ahead of us, a pause throws away.
         ("queued.min.messages", "10000"),
     ];
     let fixed = [
@@ -111,7 +114,7 @@ struct Source<'a> {
     options: &'a Options,
     /// What was read and is not being sent.
     buffer: Buffer,
-    /// Whether reading pauses because the buffer is full; unknown after a rebalance.
+    /// Whether reading pauses; unknown after a rebalance.
     paused: Option<bool>,
     /// Runs until the records of the buffer have gathered for long enough.
     window: Option<Window>,
@@ -156,7 +159,7 @@ impl<'a> Source<'a> {
                     stopping = true;
                     tell("hot: stopping; an invocation under way may end");
                 }
-                // Asked even where the buffer is full: this is also what keeps us in the group.
+                // Asked even where reading pauses: this is also what keeps us in the group.
                 message = self.consumer.recv() => match message {
                     Ok(message) => {
                         let record = record(&message);
@@ -171,11 +174,15 @@ impl<'a> Source<'a> {
                     Err(error) => tell(&format!("hot: {error}")),
                 },
                 () = gathered(&mut self.window) => self.window = Some(Window::Over),
-                event = next(&mut self.flight) => {
+                answer = landed(&mut self.flight) => {
+                    // First, for a partition that was lost a moment ago must not be committed.
                     self.follow_rebalances();
-                    match event {
-                        FlightEvent::Waited(batch, failures) => self.send(batch, failures),
-                        FlightEvent::Answered(batch, failures, answer) => self.land(batch, failures, answer, stopping),
+                    match (self.flight.take(), answer) {
+                        (Some(Flight { batch, failures, .. }), None) => self.send(batch, failures),
+                        (Some(Flight { batch, failures, .. }), Some(answer)) => {
+                            self.land(batch, failures, answer, stopping);
+                        }
+                        (None, _) => {}
                     }
                 }
                 () = sleep(COMMIT_AGAIN), if !self.uncommitted.is_empty() => self.commit(),
@@ -272,17 +279,22 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads on while the buffer has room.
+    /// Pauses reading when several batches are waiting, and goes on when one is left. In between, all stays as it is: a
+    /// pause throws away what Kafka's client has read by then, and the brokers are slow to be asked again.
     fn pause_or_resume(&mut self) {
-        let full = self.buffer.is_full();
-        if self.paused == Some(full) {
+        let pause = match self.buffer.batches() {
+            0 | 1 => false,
+            READ_AHEAD.. => true,
+            _ => self.paused.unwrap_or(false),
+        };
+        if self.paused == Some(pause) {
             return;
         }
         let change =
-            |assignment| if full { self.consumer.pause(&assignment) } else { self.consumer.resume(&assignment) };
+            |assignment| if pause { self.consumer.pause(&assignment) } else { self.consumer.resume(&assignment) };
         match self.consumer.assignment().and_then(change) {
-            Ok(()) => self.paused = Some(full),
-            Err(error) => tell(&format!("hot: can't {} reading yet: {error}", if full { "pause" } else { "resume" })),
+            Ok(()) => self.paused = Some(pause),
+            Err(error) => tell(&format!("hot: can't {} reading yet: {error}", if pause { "pause" } else { "resume" })),
         }
     }
 }
@@ -295,28 +307,16 @@ async fn gathered(window: &mut Option<Window>) {
     }
 }
 
-/// What becomes of a batch under way.
-enum FlightEvent {
-    /// It has waited, and may be sent again.
-    Waited(Batch, u32),
-    /// The function has answered, or has failed.
-    Answered(Batch, u32, Result<String, InvokeError>),
-}
-
-/// Ready when something happens to the flight, and takes it then.
-async fn next(flight: &mut Option<Flight<'_>>) -> FlightEvent {
-    let answer = match flight {
-        Some(Flight { phase: Phase::Waiting(sleep), .. }) => {
+/// Ready when something happens to the flight: the function's answer, or nothing when the wait is over. The flight is to
+/// be taken then.
+async fn landed(flight: &mut Option<Flight<'_>>) -> Option<Result<String, InvokeError>> {
+    match flight.as_mut().map(|flight| &mut flight.phase) {
+        Some(Phase::Waiting(sleep)) => {
             sleep.await;
             None
         }
-        Some(Flight { phase: Phase::Sent(answer), .. }) => Some(answer.await),
+        Some(Phase::Sent(answer)) => Some(answer.await),
         None => std::future::pending().await,
-    };
-    match (flight.take(), answer) {
-        (Some(Flight { batch, failures, .. }), None) => FlightEvent::Waited(batch, failures),
-        (Some(Flight { batch, failures, .. }), Some(answer)) => FlightEvent::Answered(batch, failures, answer),
-        (None, _) => std::future::pending().await,
     }
 }
 
@@ -397,9 +397,14 @@ impl Buffer {
         self.records.is_empty()
     }
 
-    /// Whether a batch can't grow any more.
+    /// How many full batches there are, about.
+    fn batches(&self) -> usize {
+        (self.records.len() / self.batch_size).max(self.bytes / self.max_bytes)
+    }
+
+    /// Whether the next batch can't grow any more.
     fn is_full(&self) -> bool {
-        self.records.len() >= self.batch_size || self.bytes >= self.max_bytes
+        self.batches() > 0
     }
 
     /// The longest batch at the buffer's start; a record that is too large for any batch goes alone.
