@@ -129,7 +129,7 @@ impl Process {
     /// The processes that this one has started, and those that they have. Without `/proc`, none is known.
     fn descendants(&self) -> Vec<Pid> {
         let parents: Vec<(Pid, Pid)> =
-            fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(family).collect();
+            fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| family(&entry)).collect();
         let mut found = vec![Pid::from_child(&self.child)];
         let mut next = 0;
         while let Some(parent) = found.get(next).copied() {
@@ -151,7 +151,7 @@ impl Process {
 }
 
 /// A process of `/proc` and its parent: `12 (name) S 1 …`.
-fn family(entry: DirEntry) -> Option<(Pid, Pid)> {
+fn family(entry: &DirEntry) -> Option<(Pid, Pid)> {
     let pid = entry.file_name().to_str()?.parse().ok()?;
     let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
     let (_, behind_name) = stat.rsplit_once(')')?;

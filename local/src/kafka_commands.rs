@@ -113,7 +113,7 @@ pub(crate) struct Produce {
 ///
 /// Records show as what the functions make of them, without the user.
 #[derive(Args)]
-pub(crate) struct Topic {
+pub(crate) struct Look {
     #[command(flatten)]
     connection: Connection,
     /// Only this topic
@@ -196,7 +196,7 @@ pub(crate) async fn produce(args: &Produce) -> Result<()> {
     ))
 }
 
-pub(crate) fn topic(args: &Topic) -> Result<()> {
+pub(crate) fn topic(args: &Look) -> Result<()> {
     let question = Question { topic: args.topic.as_deref(), group: args.group.as_deref(), tail: args.tail.into() };
     let view = look::look(&args.connection.cluster(), question)?;
     print(&if args.json { serde_json::to_string(&view)? } else { look::show(&view, question.group) })

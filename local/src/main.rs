@@ -46,7 +46,7 @@ enum Command {
     Top(Top),
     Kafka(kafka_commands::Kafka),
     Produce(kafka_commands::Produce),
-    Topic(kafka_commands::Topic),
+    Topic(kafka_commands::Look),
 }
 
 /// Print tracking events as JSON lines, the same bytes for the same seed

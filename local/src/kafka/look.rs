@@ -12,6 +12,7 @@ use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataPartition,
 };
 use serde::Serialize;
 
@@ -151,7 +152,7 @@ pub fn look(cluster: &Cluster, question: Question<'_>) -> Result<View> {
             continue;
         }
         let mut committed = match question.group {
-            Some(_) => committed(&client, found.name(), found.partitions().iter().map(|one| one.id()))?,
+            Some(_) => committed(&client, found.name(), found.partitions().iter().map(MetadataPartition::id))?,
             None => BTreeMap::new(),
         };
         let mut partitions = Vec::new();
@@ -232,24 +233,24 @@ fn is_moving(error: &KafkaError) -> bool {
 
 /// The newest `count` records of a topic by their time in Kafka, oldest first.
 fn newest(client: &BaseConsumer<Log>, topic: &Topic, count: usize) -> Result<Vec<Record>> {
-    let mut list = TopicPartitionList::new();
+    let mut start = TopicPartitionList::new();
     let mut unread = BTreeMap::new();
     for one in &topic.partitions {
         let from = one.first_offset.max((one.last_offset + 1).saturating_sub_unsigned(count as u64));
         if from <= one.last_offset {
-            list.add_partition_offset(&topic.name, one.partition, Offset::Offset(from))?;
+            start.add_partition_offset(&topic.name, one.partition, Offset::Offset(from))?;
             unread.insert(one.partition, one.last_offset);
         }
     }
-    client.assign(&list)?;
+    client.assign(&start)?;
     let mut records = Vec::new();
     while !unread.is_empty() {
         match client.poll(RECORD_TIMEOUT) {
             None => bail!("the brokers sent no records for {}", humantime::format_duration(RECORD_TIMEOUT)),
             Some(Ok(message)) => {
                 let partition = message.partition();
-                let Some(last) = unread.get(&partition) else { continue };
-                if message.offset() >= *last {
+                let Some(end) = unread.get(&partition) else { continue };
+                if message.offset() >= *end {
                     unread.remove(&partition);
                 }
                 let timestamp = message.timestamp().to_millis();

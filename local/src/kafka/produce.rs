@@ -73,7 +73,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
     ];
     let producer: BaseProducer<Deliveries> = create(&cluster.config(&defaults, &[])?, Deliveries::default())?;
     let deliveries = producer.context();
-    let mut produced = Produced::default();
+    let mut total = Produced::default();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -87,7 +87,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number).payload(&line[..]);
         if let Some(event) = &event {
             record = record.key(event.product_id.as_str().as_bytes());
-            produced.keyed += 1;
+            total.keyed += 1;
         }
         while let Err((error, unsent)) = producer.send(record) {
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
@@ -97,7 +97,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
             deliveries.check(topic)?;
             record = unsent;
         }
-        produced.records += 1;
+        total.records += 1;
         if number % 1024 == 0 {
             producer.poll(Duration::ZERO);
             deliveries.check(topic)?;
@@ -109,10 +109,10 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
     }
     deliveries.check(topic)?;
     let delivered = deliveries.state.lock().unwrap_or_else(PoisonError::into_inner).delivered;
-    if delivered != produced.records {
-        bail!("of {} records, only {delivered} were acknowledged by the brokers", produced.records);
+    if delivered != total.records {
+        bail!("of {} records, only {delivered} were acknowledged by the brokers", total.records);
     }
-    Ok(produced)
+    Ok(total)
 }
 
 /// What became of the records.

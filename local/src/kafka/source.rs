@@ -27,6 +27,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer},
     error::KafkaError,
     message::{BorrowedMessage, Headers},
+    topic_partition_list::TopicPartitionListElem,
 };
 use tokio::time::{Sleep, sleep};
 
@@ -143,7 +144,7 @@ enum Phase<'a> {
     Sent(Pin<Box<dyn Future<Output = Result<String, InvokeError>> + Send + 'a>>),
 }
 
-impl<'a> Source<'a> {
+impl Source<'_> {
     async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
@@ -335,14 +336,14 @@ struct Record {
     offset: i64,
     /// Its size in a payload, in bytes.
     bytes: usize,
-    record: KafkaRecord,
+    json: KafkaRecord,
 }
 
 impl Record {
     fn new(record: KafkaRecord) -> Self {
         // The comma counts too.
         let bytes = serde_json::to_vec(&record).map_or(0, |json| json.len()) + 1;
-        Self { partition: record.partition as i32, offset: record.offset, bytes, record }
+        Self { partition: record.partition as i32, offset: record.offset, bytes, json: record }
     }
 }
 
@@ -480,7 +481,7 @@ impl Batch {
     fn payload(&self, topic: &str) -> Result<Bytes, InvokeError> {
         let mut records: HashMap<String, Vec<KafkaRecord>> = HashMap::new();
         for record in &self.records {
-            records.entry(format!("{topic}-{}", record.partition)).or_default().push(record.record.clone());
+            records.entry(format!("{topic}-{}", record.partition)).or_default().push(record.json.clone());
         }
         let json =
             serde_json::to_vec(&msk::event(records)).map_err(|error| InvokeError::NoPayload(error.to_string()))?;
@@ -523,7 +524,8 @@ impl ClientContext for Rebalances {
 
 impl ConsumerContext for Rebalances {
     fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let partitions = |list: &TopicPartitionList| list.elements().iter().map(|one| one.partition()).collect();
+        let partitions =
+            |list: &TopicPartitionList| list.elements().iter().map(TopicPartitionListElem::partition).collect();
         let change = match rebalance {
             Rebalance::Assign(list) => Change::Gained(partitions(list)),
             Rebalance::Revoke(list) => Change::Lost(partitions(list)),
