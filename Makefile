@@ -22,6 +22,12 @@ test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
 
+.PHONY: test-real
+test-real: $(TOOLS) ## Test on DynamoDB Local and a real Kafka; needs Java 17 and Maven
+	$(CARGO) build --locked --workspace
+	$(CARGO) test --locked --workspace --test real
+	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test --locked --workspace --test chaos
+
 # Both may also come from the environment, as in SEED=28 make chaos.
 .PHONY: chaos
 chaos: ## Try to break counting: N=10000 fault schedules, or one again by SEED=28
