@@ -3,8 +3,9 @@
 //! What is known to differ between them, and from DynamoDB as AWS documents it:
 //! - Neither counts operators: an update with more than the documented 300 passes. `MAX_PRODUCTS_PER_UPDATE` is held against
 //!   the documentation alone.
-//! - DynamoDB Local deletes items by TTL soon after they expire, the embedded engine never does. So events on DynamoDB
-//!   Local must be younger than `RETENTION`, as they are here; a replay of old ones would lose its counters.
+//! - DynamoDB Local deletes items by TTL within seconds after they expire (not those that expired more than five years ago,
+//!   as AWS does not); the embedded engine never does. So events on DynamoDB Local must be younger than `RETENTION`, as
+//!   they are here: of a replay of old ones, the counters would vanish while they are counted.
 //! - Refusals are worded alike, but for the embedded engine's `1 validation error detected: ` before some of them.
 //!
 //! Consumed capacity, the 400 KB and 4 KB limits, and the item that a failed condition returns are the same:
