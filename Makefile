@@ -42,6 +42,7 @@ model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
 lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the template
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --workspace --test real -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
 	$(CARGO) fetch --locked
 	$(DENY) --offline --locked check bans licenses sources

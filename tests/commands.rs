@@ -9,10 +9,9 @@ use std::{
 
 use hot_products_tests::{
     group_by::{self, Groups},
-    process::{Running, dynamodb, hot},
+    process::{HotDynamoDb, hot},
     repository,
 };
-use rustix::process::Signal;
 use serde_json::Value;
 
 fn run(args: &[&str]) -> Output {
@@ -211,7 +210,8 @@ fn the_server_keeps_its_tables_in_a_folder_and_says_when_there_is_no_snapshot() 
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let data = ["--data", data.to_str().expect("a path")];
-    let (mut server, endpoint) = dynamodb(&data);
+    let server = HotDynamoDb::start(&data);
+    let endpoint = server.endpoint().to_owned();
     let tables = |endpoint: &str, stack: &str| stdout(&run(&["tables", "--endpoint-url", endpoint, "--stack", stack]));
     assert_eq!(tables(&endpoint, "hot-products").matches("existing hot-products-").count(), 3);
     assert_eq!(tables(&endpoint, "other").matches("created other-").count(), 3);
@@ -220,10 +220,10 @@ fn the_server_keeps_its_tables_in_a_folder_and_says_when_there_is_no_snapshot() 
     assert!(stderr(&output).contains("there is no snapshot yet"), "{}", stderr(&output));
     let output = run(&["top", "--endpoint-url", &endpoint, "--stack", "nowhere"]);
     assert!(stderr(&output).contains("nowhere-snapshots"), "{}", stderr(&output));
-    assert!(server.signal(Signal::TERM).success(), "it stops cleanly");
+    server.stop();
 
-    let (_server, endpoint) = dynamodb(&data);
-    assert_eq!(tables(&endpoint, "other").matches("existing other-").count(), 3);
+    let server = HotDynamoDb::start(&data);
+    assert_eq!(tables(server.endpoint(), "other").matches("existing other-").count(), 3);
 }
 
 #[test]
@@ -260,9 +260,9 @@ fn a_reader_that_has_had_enough_is_no_error() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let (_server, endpoint) = dynamodb(&[]);
-    let port = endpoint.rsplit(':').next().expect("a port");
-    let mut second = Running::start(hot(["dynamodb", "--port", port]).stderr(Stdio::null()));
-    assert_eq!(second.signal(Signal::CONT).code(), Some(1));
-    assert!(stderr(&run(&["dynamodb", "--port", port])).contains(&format!("can't listen on port {port}")));
+    let server = HotDynamoDb::start(&[]);
+    let port = server.endpoint().rsplit(':').next().expect("a port");
+    let output = run(&["dynamodb", "--port", port]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("can't listen on port {port}")), "{}", stderr(&output));
 }

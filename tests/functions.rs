@@ -11,33 +11,35 @@ use base64_simd::STANDARD;
 use hot_products_tests::{
     binary,
     group_by::{self, Groups},
-    process::{Running, cargo_lambda, dynamodb, free_port, hot},
+    process::{HotDynamoDb, Process, cargo_lambda, free_port, hot},
     repository,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
 
 /// Both functions, and the DynamoDB they write to.
 struct Functions {
     port: u16,
-    endpoint: String,
-    _watch: Running,
-    _dynamodb: Running,
+    dynamodb: HotDynamoDb,
+    _watch: Process,
+    _log: TempDir,
 }
 
 impl Functions {
     fn start() -> Self {
-        let (dynamodb, endpoint) = dynamodb(&[]);
+        let dynamodb = HotDynamoDb::start(&[]);
+        let log = tempfile::tempdir().expect("a folder for the log");
         let port = free_port();
         let mut command = cargo_lambda();
         command
             .args(["watch", "--ignore-changes", "--invoke-address", "127.0.0.1", "--env-file", "events/local.env"])
             .args(["--invoke-port", &port.to_string()])
-            .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={endpoint}")]);
-        let mut watch = Running::start(&mut command);
-        watch.wait_for_port(port);
-        Self { port, endpoint, _watch: watch, _dynamodb: dynamodb }
+            .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={}", dynamodb.endpoint())]);
+        let mut watch = Process::start("cargo lambda watch", &command, &log.path().join("log"));
+        watch.listens(port);
+        Self { port, dynamodb, _watch: watch, _log: log }
     }
 
     fn invoke(&self, function: &str, data: &[&str]) -> Output {
@@ -57,7 +59,7 @@ impl Functions {
     }
 
     fn top(&self) -> Value {
-        let output = hot(["top", "--json", "--endpoint-url", &self.endpoint]).output().expect("hot runs");
+        let output = hot(["top", "--json", "--endpoint-url", self.dynamodb.endpoint()]).output().expect("hot runs");
         serde_json::from_slice(&output.stdout).expect("a snapshot")
     }
 }

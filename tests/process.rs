@@ -3,71 +3,157 @@
 use std::{
     env,
     ffi::OsStr,
-    io::{BufRead, BufReader},
+    fs::{self, DirEntry, File},
     net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
 
 use crate::{binary, repository};
 
-/// A program in a process group of its own, which ends with this value.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-}
+/// How long to wait between two looks at something that has to become ready.
+const LOOK: Duration = Duration::from_millis(100);
 
-impl Running {
-    /// Starts `command`.
-    pub fn start(command: &mut Command) -> Self {
-        let child = command.process_group(0).stdin(Stdio::null()).spawn();
-        Self { child: child.unwrap_or_else(|error| panic!("can't start {command:?}: {error}")) }
-    }
+/// How often to look: two minutes, for a machine that is busy with other things.
+const LOOKS: u32 = 1200;
 
-    /// The next line that the program prints to its standard output, which must be piped.
-    pub fn read_line(&mut self) -> String {
-        let stdout = self.child.stdout.as_mut().expect("standard output is piped");
-        let mut line = String::new();
-        BufReader::with_capacity(1, stdout).read_line(&mut line).expect("output is text");
-        line
-    }
-
-    /// Waits until something listens on `port` of 127.0.0.1.
-    pub fn wait_for_port(&mut self, port: u16) {
-        for _ in 0..600 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return;
-            }
-            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
-                panic!("the program ended before it listened on port {port}: {status}");
-            }
-            thread::sleep(Duration::from_millis(100));
+/// Looks until `ready` finds something.
+///
+/// # Panics
+/// When it never does.
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = ready() {
+            return found;
         }
-        panic!("nothing listens on port {port} after a minute");
+        thread::sleep(LOOK);
+    }
+    panic!("waited in vain for {what}");
+}
+
+/// `command` for a [`Process`]: on Linux, the system kills it when the thread that starts it has ended, so that nothing
+/// lives on even where a test is killed.
+fn mortal(command: &Command) -> Command {
+    let mut mortal = if cfg!(target_os = "linux") {
+        let mut mortal = Command::new("setpriv");
+        mortal.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program());
+        mortal
+    } else {
+        Command::new(command.get_program())
+    };
+    mortal.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => mortal.env(name, value),
+            None => mortal.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        mortal.current_dir(folder);
+    }
+    mortal
+}
+
+/// A process, in a group of its own. The group is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`. What it says goes to the file `log`, and is told where it fails.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(name: &str, command: &Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("a log file can be opened");
+        let both = file.try_clone().expect("a file can be shared");
+        let child = mortal(command).stdin(Stdio::null()).stdout(both).stderr(file).process_group(0).spawn();
+        let child = child.unwrap_or_else(|error| panic!("can't start {name} ({command:?}): {error}"));
+        Self { name: name.to_owned(), child, log: log.to_owned() }
     }
 
-    /// Sends `signal` to the program and waits for its end.
-    pub fn signal(&mut self, signal: Signal) -> std::process::ExitStatus {
-        self.kill(signal);
-        self.child.wait().expect("a child can be waited for")
+    /// Waits until something listens on `port`.
+    ///
+    /// # Panics
+    /// When the process ends, or nothing ever listens.
+    pub fn listens(&mut self, port: u16) {
+        wait_for(&format!("{} on port {port}; it said:\n{}", self.name, self.said()), || {
+            if let Some(status) = self.ended() {
+                panic!("{} has ended with {status}, and said:\n{}", self.name, self.said());
+            }
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
     }
 
-    fn kill(&self, signal: Signal) {
-        let group = Pid::from_child(&self.child);
-        // It may have ended by itself.
-        let _gone = kill_process_group(group, signal);
+    /// How the process ended, if it has.
+    ///
+    /// # Panics
+    /// When the system does not know it.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// What the process, and those before it with the same log, have said.
+    pub fn said(&self) -> String {
+        fs::read(&self.log).map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default()
+    }
+
+    /// Kills the process and all that it has started, as a machine that dies does: nothing is put in order.
+    pub fn kill(&mut self) {
+        // Some of them may be in groups of their own.
+        let descendants = self.descendants();
+        let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        for pid in descendants {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        let _gone = self.child.wait();
+    }
+
+    /// The processes that this one has started, and those that they have. Without `/proc`, none is known.
+    pub fn descendants(&self) -> Vec<Pid> {
+        let parents: Vec<(Pid, Pid)> =
+            fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| family(&entry)).collect();
+        let mut found = vec![Pid::from_child(&self.child)];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).copied() {
+            found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+            next += 1;
+        }
+        found.split_off(1)
+    }
+
+    /// Asks the process to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not stop, or not with success.
+    pub fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the process is there");
+        let status = wait_for(&format!("{} to stop", self.name), || self.ended());
+        assert!(status.success(), "{} stopped with {status}, and said:\n{}", self.name, self.said());
     }
 }
 
-impl Drop for Running {
+/// A process of `/proc` and its parent: `12 (name) S 1 …`.
+fn family(entry: &DirEntry) -> Option<(Pid, Pid)> {
+    let pid = entry.file_name().to_str()?.parse().ok()?;
+    let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let parent = behind_name.split_whitespace().nth(1)?.parse().ok()?;
+    Some((Pid::from_raw(pid)?, Pid::from_raw(parent)?))
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        self.kill(Signal::KILL);
-        let _reaped = self.child.wait();
+        self.kill();
     }
 }
 
@@ -91,13 +177,43 @@ pub fn hot(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command
 }
 
-/// `hot dynamodb` on a free port with `args`, and its endpoint.
-pub fn dynamodb(args: &[&str]) -> (Running, String) {
-    let mut server = Running::start(hot(["dynamodb", "--port", "0"]).args(args).stdout(Stdio::piped()));
-    let line = server.read_line();
-    let endpoint = line.split_whitespace().nth(2).unwrap_or_default().trim_end_matches(',');
-    assert!(endpoint.starts_with("http://127.0.0.1:"), "the first line names the endpoint: {line}");
-    (server, endpoint.to_owned())
+/// `hot dynamodb` on a free port.
+#[derive(Debug)]
+pub struct HotDynamoDb {
+    process: Process,
+    endpoint: String,
+    _log: TempDir,
+}
+
+impl HotDynamoDb {
+    /// Starts it with `args`, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub fn start(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the log");
+        let command = hot(["dynamodb", "--port", "0"].iter().chain(args));
+        let mut process = Process::start("hot dynamodb", &command, &folder.path().join("log"));
+        let endpoint = wait_for("hot dynamodb to name its endpoint", || {
+            assert_eq!(process.ended(), None, "hot dynamodb has ended, and said:\n{}", process.said());
+            let said = process.said();
+            said.split([' ', ',']).find(|word| word.starts_with("http://127.0.0.1:")).map(str::to_owned)
+        });
+        Self { process, endpoint, _log: folder }
+    }
+
+    /// Where it is served.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not stop, or not with success.
+    pub fn stop(self) {
+        self.process.stop();
+    }
 }
 
 /// `cargo lambda`, from the virtual environment that the Makefile makes, or the `PATH`.

@@ -7,8 +7,8 @@ use hot::template::TableNames;
 use hot_products::{Clock, SystemClock};
 use hot_products_tests::{
     group_by,
-    parts::{DynamoDbLocal, Functions, Kafka, Process, counted, run, wait_for},
-    process::{free_port, hot},
+    parts::{DynamoDbLocal, Functions, Kafka, counted, run},
+    process::{Process, free_port, hot, wait_for},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
