@@ -18,7 +18,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// The event is not what Lambda's event source mapping for Kafka sends: another trigger calls this function, or a hand.
@@ -273,9 +273,10 @@ struct Record<'a> {
 
 /// Reads a record of the wrong shape once more, slowly, to save its offset if it has one, and to name what is wrong.
 fn why_malformed(record: &str) -> (i64, Reason) {
-    let record: Value = serde_json::from_str(record).unwrap_or_default();
-    match record["offset"].as_i64() {
-        Some(offset @ 0..) if !record["value"].is_string() => (offset, Reason::NotBase64),
+    let fields = serde_json::from_str(record).map_or(Vec::new(), |Entries(fields)| fields);
+    let last = |name| fields.iter().rfind(|(field, _)| field.0 == name).map(|(_, value)| value.get());
+    match last("offset").and_then(|offset| serde_json::from_str(offset).ok()) {
+        Some(offset @ 0..) if !last("value").is_some_and(|value| value.starts_with('"')) => (offset, Reason::NotBase64),
         Some(offset @ 0..) => (offset, Reason::MalformedRecord),
         _ => (NO_OFFSET, Reason::MalformedRecord),
     }
@@ -449,6 +450,7 @@ mod tests {
             (r#"{"offset":5,"value":null}"#.to_owned(), Reason::NoValue, 5),
             (r#"{"offset":5}"#.to_owned(), Reason::NoValue, 5),
             (r#"{"offset":5,"value":7}"#.to_owned(), Reason::NotBase64, 5),
+            (r#"{"offset":5,"value":1e400}"#.to_owned(), Reason::NotBase64, 5),
             (r#"{"offset":5,"value":"AAA"}"#.to_owned(), Reason::NotBase64, 5),
             (format!(r#"{{"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
             (format!(r#"{{"offset":-1,"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
