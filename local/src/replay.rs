@@ -183,17 +183,8 @@ impl Replay {
         while minute.start() <= latest {
             let mut clicks: HashMap<String, u64> = HashMap::new();
             for shard in Shard::all() {
-                let mut start = None;
-                loop {
-                    let page = self.counters.page(Bucket { minute, shard }, start).await?;
-                    self.counters.for_each_counter(&page, |product, count| {
-                        *clicks.entry(product.to_owned()).or_default() += count;
-                    })?;
-                    start = page.next;
-                    if start.is_none() {
-                        break;
-                    }
-                }
+                let add = |product: &str, count| *clicks.entry(product.to_owned()).or_default() += count;
+                self.counters.read(Bucket { minute, shard }, add).await?;
             }
             let mut clicks: Vec<_> = clicks.into_iter().collect();
             clicks.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));

@@ -20,7 +20,7 @@ use aws_smithy_http_client::{
 use thiserror::Error;
 
 pub use self::{
-    counters::{Added, CountersPage, CountersTable},
+    counters::{Added, BucketRead, CountersTable},
     limits::CallLimits,
     rejects::RejectsTable,
     snapshots::{Put, SnapshotsTable},

@@ -154,19 +154,12 @@ impl RankProducts {
     }
 
     async fn read(&self, bucket: Bucket, totals: &RefCell<Totals>) -> Result<(), StoreError> {
-        let mut start = None;
-        loop {
-            let page = self.counters.page(bucket, start).await?;
-            let totals = &mut *totals.borrow_mut();
-            totals.queries += 1;
-            totals.items += page.items() as u64;
-            totals.read_units += page.read_units;
-            let clicks = &mut totals.clicks;
-            self.counters.for_each_counter(&page, |product, count| *clicks.entry_ref(product).or_default() += count)?;
-            if page.next.is_none() {
-                return Ok(());
-            }
-            start = page.next;
-        }
+        let add = |product: &str, clicks| *totals.borrow_mut().clicks.entry_ref(product).or_default() += clicks;
+        let read = self.counters.read(bucket, add).await?;
+        let mut totals = totals.borrow_mut();
+        totals.items += read.items;
+        totals.queries += read.queries;
+        totals.read_units += read.read_units;
+        Ok(())
     }
 }

@@ -43,12 +43,13 @@ pub enum Added {
     Full,
 }
 
-/// One page of the items of a bucket.
-#[derive(Debug)]
-pub struct CountersPage {
-    items: Vec<HashMap<String, AttributeValue>>,
-    /// Where the next page begins; `None` after the last.
-    pub next: Option<HashMap<String, AttributeValue>>,
+/// What reading a bucket took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BucketRead {
+    /// Items in the bucket.
+    pub items: u64,
+    /// Queries, further pages included.
+    pub queries: u64,
     /// Read units consumed.
     pub read_units: f64,
 }
@@ -155,49 +156,56 @@ impl CountersTable {
         self.last_offset(key, item)
     }
 
-    /// Reads a page of a bucket: the counters of all sources. `start` is the [`CountersPage::next`] of the page before.
+    /// Reads a bucket, page by page, and hands each counter to `each`: the product, and its clicks in the minute from one
+    /// source.
     ///
     /// Reads are eventually consistent, at half the price: a window is read a minute after its last minute's end, and
     /// twelve times until it has passed.
     ///
     /// # Errors
-    /// When the read failed after all retries.
-    pub async fn page(
-        &self,
-        bucket: Bucket,
-        start: Option<HashMap<String, AttributeValue>>,
-    ) -> Result<CountersPage, StoreError> {
-        let output = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#b = :b")
-            .expression_attribute_names("#b", attribute::BUCKET)
-            .expression_attribute_values(":b", text(bucket.to_string()))
-            .set_exclusive_start_key(start)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| StoreError::call("Query", &self.table, &error))?;
-        let read_units = read_units(output.consumed_capacity());
-        Ok(CountersPage { next: output.last_evaluated_key, items: output.items.unwrap_or_default(), read_units })
+    /// When a read failed after all retries, or a counter is no whole number.
+    pub async fn read(&self, bucket: Bucket, mut each: impl FnMut(&str, u64)) -> Result<BucketRead, StoreError> {
+        let mut read = BucketRead::default();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#b = :b")
+                .expression_attribute_names("#b", attribute::BUCKET)
+                .expression_attribute_values(":b", text(bucket.to_string()))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(|error| StoreError::call("Query", &self.table, &error))?;
+            read.queries += 1;
+            read.items += page.items().len() as u64;
+            read.read_units += read_units(page.consumed_capacity());
+            for item in page.items() {
+                self.counters_of(item, &mut each)?;
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(read);
+            }
+        }
     }
 
-    /// Hands each counter of `page` to `each`: the product, and its clicks in one minute from one source.
-    ///
-    /// # Errors
-    /// When a counter is no whole number.
-    pub fn for_each_counter(&self, page: &CountersPage, mut each: impl FnMut(&str, u64)) -> Result<(), StoreError> {
-        for item in &page.items {
-            for (name, value) in item {
-                let Some(product) = name.strip_prefix(attribute::COUNTER_PREFIX) else { continue };
-                let clicks = value.as_n().ok().and_then(|clicks| clicks.parse().ok()).ok_or_else(|| {
-                    let key = |name| item.get(name).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
-                    let item = format!("{} {}", key(attribute::BUCKET), key(attribute::SOURCE));
-                    StoreError::layout(&self.table, item, format!("counter {name:?} is {value:?}, no whole number"))
-                })?;
-                each(product, clicks);
-            }
+    fn counters_of(
+        &self,
+        item: &HashMap<String, AttributeValue>,
+        mut each: impl FnMut(&str, u64),
+    ) -> Result<(), StoreError> {
+        for (name, value) in item {
+            let Some(product) = name.strip_prefix(attribute::COUNTER_PREFIX) else { continue };
+            let clicks = value.as_n().ok().and_then(|clicks| clicks.parse().ok()).ok_or_else(|| {
+                let key = |name| item.get(name).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
+                let item = format!("{} {}", key(attribute::BUCKET), key(attribute::SOURCE));
+                StoreError::layout(&self.table, item, format!("counter {name:?} is {value:?}, no whole number"))
+            })?;
+            each(product, clicks);
         }
         Ok(())
     }
@@ -227,13 +235,6 @@ impl CountersTable {
 
     fn layout(&self, key: ItemKey<'_>, problem: &str) -> StoreError {
         StoreError::layout(&self.table, key.to_string(), problem)
-    }
-}
-
-impl CountersPage {
-    /// How many items the page holds.
-    pub fn items(&self) -> usize {
-        self.items.len()
     }
 }
 
