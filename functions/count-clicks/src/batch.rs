@@ -1,25 +1,20 @@
 //! Decoding: Lambda's Kafka event becomes a [`Batch`], every record sorted into its outcome.
 //!
-//! The event is read borrowed: first down to the text of each source's records, then these. Where one record of a source
-//! is not of the documented shape, each is read by itself, so that this one is rejected alone; a typed envelope
+//! The event is read borrowed and in one pass. Where one record is not of the documented shape, the event is read once
+//! more, each record by itself, so that this one is rejected alone; a typed envelope alone
 //! (`aws_lambda_events::kafka::KafkaEvent`) would fail the batch, and for Kafka that would block the partition.
 
-use std::{fmt, num::NonZeroU32, ops::Range};
+use std::{num::NonZeroU32, ops::Range};
 
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
-    Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis,
-    click::Text,
-    counters::Click,
-    rejects::{NO_OFFSET, Rejects},
-};
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis, click::Text, counters::Click, rejects::Rejects,
 };
 use serde_json::value::RawValue;
 use thiserror::Error;
+
+use crate::envelope::{Envelope, Record, why_malformed};
 
 /// The event is not what Lambda's event source mapping for Kafka sends: another trigger calls this function, or a hand.
 #[derive(Debug, Error)]
@@ -62,21 +57,22 @@ impl Batch {
     ///
     /// # Errors
     /// When the event is no Kafka batch at all. What is wrong within one is a reject.
-    pub fn decode(event: &str, epoch: Option<NonZeroU32>, policy: &Policy, now: UnixMillis) -> Result<Self, NoBatch> {
-        let envelope: Envelope<'_> = serde_json::from_str(event)?;
+    pub fn decode(event: &[u8], epoch: Option<NonZeroU32>, policy: &Policy, now: UnixMillis) -> Result<Self, NoBatch> {
         let mut decoder = Decoder { policy, now, batch: Self::default(), sources: Vec::new(), value: Vec::new() };
-        for (name, records) in envelope.0.iter().flat_map(|entries| &entries.0) {
-            let position = decoder.source(&name.0, epoch);
-            if let Ok(records) = serde_json::from_str::<Vec<Record<'_>>>(records.get()) {
+        if let Ok(envelope) = serde_json::from_slice::<Envelope<'_, Vec<Record<'_>>>>(event) {
+            for (name, records) in envelope.into_sources() {
+                let position = decoder.source(&name.0, epoch);
                 for record in records {
                     decoder.record(position, record);
                 }
-            } else if let Ok(records) = serde_json::from_str::<Vec<&RawValue>>(records.get()) {
-                for record in records {
-                    decoder.odd_record(position, record.get());
+            }
+        } else {
+            for (name, records) in serde_json::from_slice::<Envelope<'_, &RawValue>>(event)?.into_sources() {
+                let position = decoder.source(&name.0, epoch);
+                match serde_json::from_str::<Vec<&RawValue>>(records.get()) {
+                    Ok(records) => records.iter().for_each(|record| decoder.odd_record(position, record.get())),
+                    Err(_) => decoder.odd_record(position, records.get()),
                 }
-            } else {
-                decoder.odd_record(position, records.get());
             }
         }
         Ok(decoder.finish())
@@ -197,139 +193,13 @@ impl Decoder<'_> {
     }
 }
 
-/// What counts of an event: the entries of `records`, also where it stands twice.
-struct Envelope<'a>(Vec<Entries<'a>>);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum EnvelopeField {
-    Records,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EnvelopeVisitor;
-
-        impl<'de> Visitor<'de> for EnvelopeVisitor {
-            type Value = Envelope<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with `records`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut records = Vec::new();
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        EnvelopeField::Records => records.push(map.next_value()?),
-                        EnvelopeField::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                if records.is_empty() { Err(de::Error::missing_field("records")) } else { Ok(Envelope(records)) }
-            }
-        }
-
-        deserializer.deserialize_map(EnvelopeVisitor)
-    }
-}
-
-/// The entries of an object in their order, a name that stands twice included.
-struct Entries<'a>(Vec<(Text<'a>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
-
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of records by topic partition")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor)
-    }
-}
-
-/// What counts of a record; the source is known from the records' name, and keys, headers and timestamps don't matter.
-struct Record<'a> {
-    /// From 0.
-    offset: i64,
-    value: Option<Text<'a>>,
-}
-
-/// Reads a record of the wrong shape once more, slowly, to save its offset if it has one, and to name what is wrong.
-fn why_malformed(record: &str) -> (i64, Reason) {
-    let fields = serde_json::from_str(record).map_or(Vec::new(), |Entries(fields)| fields);
-    let last = |name| fields.iter().rfind(|(field, _)| field.0 == name).map(|(_, value)| value.get());
-    match last("offset").and_then(|offset| serde_json::from_str(offset).ok()) {
-        Some(offset @ 0..) if !last("value").is_some_and(|value| value.starts_with('"')) => (offset, Reason::NotBase64),
-        Some(offset @ 0..) => (offset, Reason::MalformedRecord),
-        _ => (NO_OFFSET, Reason::MalformedRecord),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Field {
-    Offset,
-    Value,
-    #[serde(other)]
-    Other,
-}
-
-/// By hand, for a derived `Deserialize` would take an array for a record and refuse a field that stands twice.
-impl<'de> Deserialize<'de> for Record<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RecordVisitor;
-
-        impl<'de> Visitor<'de> for RecordVisitor {
-            type Value = Record<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a Kafka record")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut offset, mut value) = (None, None);
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        Field::Offset => offset = Some(map.next_value()?),
-                        Field::Value => value = map.next_value()?,
-                        Field::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                match offset {
-                    Some(offset @ 0..) => Ok(Record { offset, value }),
-                    _ => Err(de::Error::custom("a record has an offset from 0")),
-                }
-            }
-        }
-
-        deserializer.deserialize_map(RecordVisitor)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use aws_lambda_events::kafka::KafkaEvent;
+
+    use hot_products::rejects::NO_OFFSET;
 
     use super::*;
 
@@ -339,7 +209,7 @@ mod tests {
     fn decode(event: &str) -> Batch {
         let now = UnixMillis::parse_rfc3339("2022-12-27T16:50:30Z").unwrap();
         let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
-        Batch::decode(event, None, &policy, now).unwrap()
+        Batch::decode(event.as_bytes(), None, &policy, now).unwrap()
     }
 
     /// A batch with one record, whose JSON is given.
@@ -487,7 +357,7 @@ mod tests {
     fn an_event_of_another_kind_is_an_error_and_an_empty_batch_is_none() {
         let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
         for event in ["{}", "[]", "null", r#"{"Records":[]}"#, r#"{"records":[]}"#, r#"{"records":null}"#] {
-            let error = Batch::decode(event, None, &policy, UnixMillis(0)).unwrap_err();
+            let error = Batch::decode(event.as_bytes(), None, &policy, UnixMillis(0)).unwrap_err();
             assert!(error.to_string().starts_with("the event is no MSK batch"), "{event}: {error}");
         }
         assert_eq!(decode(r#"{"records":{}}"#).records, 0);

@@ -139,10 +139,10 @@ impl CountClicks {
     ///
     /// # Errors
     /// When storage failed or the time was up: the batch has to come again. No record's content is an error.
-    pub async fn handle(&self, event: &str, deadline: UnixMillis) -> (Summary, Result<(), CountError>) {
+    pub async fn handle(&self, event: impl AsRef<[u8]>, deadline: UnixMillis) -> (Summary, Result<(), CountError>) {
         let mut summary = Summary::default();
         let now = self.clock.now();
-        let batch = match Batch::decode(event, self.settings.source_epoch, &self.settings.policy, now) {
+        let batch = match Batch::decode(event.as_ref(), self.settings.source_epoch, &self.settings.policy, now) {
             Ok(batch) => batch,
             Err(error) => return (summary, Err(error.into())),
         };

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod count;
+mod envelope;
 pub mod handler;
 pub mod settings;
 

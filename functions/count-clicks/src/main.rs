@@ -1,11 +1,19 @@
 //! The Lambda function `count-clicks`: wires the handler to the runtime.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use count_clicks::{CountClicks, CountError, CountSettings};
 use hot_products::{Clock, SystemClock, UnixMillis, settings::Settings, store};
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn, tracing};
-use serde_json::value::RawValue;
+use lambda_runtime::{
+    Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn,
+    tower::util::MapRequestLayer, tracing,
+};
+use serde::de::IgnoredAny;
 
 /// The longest that Lambda lets any function run (AWS Lambda Developer Guide, "Lambda quotas").
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
@@ -21,9 +29,17 @@ async fn main() -> Result<(), Error> {
         tracing::warn!(%error, "could not open the connection to DynamoDB ahead of the first batch");
     }
     let function = &function;
-    run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+    // The runtime would read and copy a batch of megabytes before the handler reads it once more: the batch goes past it.
+    let batch = &Mutex::new(Bytes::new());
+    let put_aside = |mut invocation: LambdaInvocation| {
+        let body = mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
+        *batch.lock().unwrap_or_else(PoisonError::into_inner) = body;
+        invocation
+    };
+    let handler = service_fn(async |event: LambdaEvent<IgnoredAny>| {
         let deadline = deadline(event.context.deadline, SystemClock.now());
-        let (summary, result) = function.handle(event.payload.get(), deadline).await;
+        let body = mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
+        let (summary, result) = function.handle(body, deadline).await;
         #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from standard output")]
         {
             println!("{}", summary.log_line(SystemClock.now(), result.as_ref().err()));
@@ -37,8 +53,8 @@ async fn main() -> Result<(), Error> {
             .into(),
             error_message: error.to_string(),
         })
-    }))
-    .await
+    });
+    Runtime::new(handler).layer(TracingLayer::new()).layer(MapRequestLayer::new(put_aside)).run().await
 }
 
 /// When the invocation has to be done. `cargo lambda watch` gives every invocation a deadline in 1970, which can only mean
