@@ -33,6 +33,7 @@ static DYNAMODB: LazyLock<(Runtime, Embedded)> = LazyLock::new(|| {
 /// The function, at a time that no other test is at.
 struct Function {
     handler: CountClicks,
+    settings: CountSettings,
     clock: Arc<ManualClock>,
     client: Client,
     /// The first minute that this test may count in, epoch milliseconds.
@@ -51,8 +52,21 @@ impl Function {
         }));
         let clock = Arc::new(ManualClock::at(UnixMillis(start + 5 * MINUTE)));
         let client = DYNAMODB.1.client();
-        let handler = CountClicks::new(client.clone(), settings.expect("good settings"), clock.clone());
-        Self { handler, clock, client, start }
+        let settings = settings.expect("good settings");
+        let handler = CountClicks::new(client.clone(), settings.clone(), clock.clone());
+        Self { handler, settings, clock, client, start }
+    }
+
+    /// Another instance of the function: what this one remembers, it does not.
+    fn another_instance(&self) -> Self {
+        let handler = CountClicks::new(self.client.clone(), self.settings.clone(), self.clock.clone());
+        Self {
+            handler,
+            settings: self.settings.clone(),
+            clock: self.clock.clone(),
+            client: self.client.clone(),
+            ..*self
+        }
     }
 
     /// Hands over records of one source, `values` from `offset` on.
@@ -266,12 +280,16 @@ fn more_than_200_products_in_one_item_are_split_by_offset() {
 #[test]
 fn a_full_item_is_closed_and_counting_goes_on_behind_it() {
     let function = Function::new(&[]);
-    // Ids of 256 bytes: about 1,560 fill an item.
+    // Ids of 256 bytes: about 1,560 fill an item. A batch of one piece does not close it, and no function of a batch
+    // knows of its size from the last one.
     let products = products_of_one_shard(3_600, 256);
     let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
     let expected = group_by::group(values.iter().map(Vec::as_slice)).counts;
-    for (number, chunk) in values.chunks(1_000).enumerate() {
-        assert_eq!(function.deliver("clicks-0", number as i64 * 1_000, chunk).counted, chunk.len() as u64);
+    for (number, chunk) in values.chunks(200).enumerate() {
+        assert_eq!(
+            function.another_instance().deliver("clicks-0", number as i64 * 200, chunk).counted,
+            chunk.len() as u64
+        );
     }
     assert_eq!(function.counts(1), expected);
 
@@ -294,13 +312,43 @@ fn a_full_item_is_closed_and_counting_goes_on_behind_it() {
 }
 
 #[test]
+fn a_large_item_is_closed_by_one_update_more() {
+    let function = Function::new(&[]);
+    // 200 of them are about 8 KB.
+    let products = products_of_one_shard(1_400, 36);
+    let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
+    let expected = group_by::group(values.iter().map(Vec::as_slice)).counts;
+    let first = function.deliver("clicks-0", 0, &values[..1_000]);
+    assert_eq!((first.counted, first.updates), (1_000, 5), "no write is for closing alone");
+    let chain = |function: &Function| -> Vec<_> {
+        let closed = |item: &HashMap<String, AttributeValue>| *item["closed"].as_bool().expect("a mark");
+        function.items(1).values().map(|item| (number(item, "last_offset"), closed(item))).collect()
+    };
+    assert_eq!(chain(&function), [(399, true), (799, true), (999, false)]);
+
+    // The function remembers the chain: nothing is refused, and its item of 200 takes one more update.
+    let second = function.deliver("clicks-0", 1_000, &values[1_000..]);
+    assert_eq!((second.counted, second.updates), (400, 2));
+    assert_eq!(chain(&function), [(399, true), (799, true), (1_199, true), (1_399, false)]);
+    assert!(second.largest_item_kb.is_some_and(|kb| (16..20).contains(&kb)), "{second:?}");
+    assert_eq!(function.counts(1), expected);
+
+    // One that knows nothing is told by refusals, one an item, and counts nothing twice.
+    let again = function.another_instance().deliver("clicks-0", 500, &values[500..]);
+    assert_eq!((again.counted, again.already_counted, again.updates), (0, 900, 4));
+    let again = function.deliver("clicks-0", 0, &values);
+    assert_eq!((again.counted, again.already_counted, again.updates), (0, 1_400, 1));
+    assert_eq!(function.counts(1), expected);
+}
+
+#[test]
 fn a_closed_item_refuses_even_what_would_fit() {
     let function = Function::new(&[]);
-    let products = products_of_one_shard(2_000, 256);
+    let products = products_of_one_shard(500, 256);
     let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
     function.deliver("clicks-0", 0, &values);
-    // A click on a product that the full item knows would not make it grow.
-    let summary = function.deliver("clicks-0", 2_000, &[values[0].clone()]);
+    // A click on a product that the closed item knows would not make it grow.
+    let summary = function.another_instance().deliver("clicks-0", 500, &[values[0].clone()]);
     assert_eq!(summary.counted, 1);
     let items = function.items(1);
     let item = |name: &str| items.iter().find(|(key, _)| key.ends_with(name)).expect("the item").1;

@@ -386,7 +386,8 @@ fn policy() -> Policy {
 
 /// Decodes an event and holds every record's outcome against its fate.
 fn decode(seed: u64, event: &Event) -> Batch {
-    let batch = Batch::decode(&event.json, None, &policy(), NOW).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let batch = Batch::decode(event.json.as_bytes(), None, &policy(), NOW)
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let outcomes = batch.clicks() + batch.repeated + batch.ignored + batch.stale + batch.rejected();
     assert_eq!((outcomes, batch.records), (event.fates.len() as u64, event.fates.len() as u64), "seed {seed}");
     let counted: HashSet<i64> =
@@ -466,7 +467,7 @@ fn a_batch_of_six_megabytes_is_decoded_whatever_fills_it() {
     };
     let decode = |json: String| {
         assert!(json.len() > SIX_MB / 2 && json.len() <= SIX_MB, "{} bytes", json.len());
-        let batch = Batch::decode(&json, None, &policy(), NOW).expect("a batch");
+        let batch = Batch::decode(json.as_bytes(), None, &policy(), NOW).expect("a batch");
         assert_eq!(batch.clicks() + batch.repeated + batch.ignored + batch.stale + batch.rejected(), batch.records);
         (batch.records, batch.clicks(), batch.rejected())
     };

@@ -20,6 +20,9 @@
 //! refusal is the product's own `behind`; the loop around them is retold here, from `count_clicks::count`. A product
 //! of the model stands for [`FOLD`] products, so that the limit of products an update is reached with three.
 //!
+//! An update that closes its item may be any, and what a poller remembers of closed items may be any part of them; the
+//! product's rule of when an item is large enough, and its memory, are among these.
+//!
 //! Not modelled: time. A record that is stale or ahead of the clock in one delivery and well in another is a
 //! different record to the protocol.
 //!
@@ -30,7 +33,7 @@
 //! being equal, and an item that fills up between them. Four offsets hold a full piece, a click beside it, and with two
 //! products an item a second overflow item; five hold two full pieces and a click to spare. Two pollers are the old one
 //! and the new one of a rebalance, and every invocation before them lives on as requests in the network, of which there
-//! is no limit. Each of four deliberate breaks is found within four offsets.
+//! is no limit. Each of five deliberate breaks is found within four offsets.
 
 use std::{env, io::Write, time::Instant};
 
@@ -55,23 +58,27 @@ struct Scope {
     pollers: usize,
     /// How many products fill an item: what stands for 400 KB.
     item_products: u8,
+    /// Whether any update may close its item: what stands for every rule of when an item is large enough.
+    closes: bool,
     /// Whether a request that can never be applied any more stays in the network. It changes nothing there but the
     /// number of states.
     keep_the_dead: bool,
 }
 
 /// What is checked. More offsets, more pollers, and the dead: not all at once, for that multiplies.
-const SCOPES: [Scope; 4] = [
-    Scope { offsets: 5, pollers: 2, item_products: 3, keep_the_dead: false },
-    Scope { offsets: 4, pollers: 2, item_products: 2, keep_the_dead: false },
-    Scope { offsets: 4, pollers: 3, item_products: 3, keep_the_dead: false },
-    Scope { offsets: 3, pollers: 2, item_products: 2, keep_the_dead: true },
+const SCOPES: [Scope; 5] = [
+    Scope { offsets: 5, pollers: 2, item_products: 3, closes: false, keep_the_dead: false },
+    Scope { offsets: 4, pollers: 2, item_products: 2, closes: false, keep_the_dead: false },
+    Scope { offsets: 3, pollers: 2, item_products: 2, closes: true, keep_the_dead: false },
+    Scope { offsets: 4, pollers: 3, item_products: 3, closes: false, keep_the_dead: false },
+    Scope { offsets: 3, pollers: 2, item_products: 2, closes: true, keep_the_dead: true },
 ];
 
 /// What `make model` checks instead, in minutes and with some gigabytes.
-const LARGE_SCOPES: [Scope; 2] = [
-    Scope { offsets: 5, pollers: 2, item_products: 2, keep_the_dead: false },
-    Scope { offsets: 4, pollers: 3, item_products: 2, keep_the_dead: false },
+const LARGE_SCOPES: [Scope; 3] = [
+    Scope { offsets: 5, pollers: 2, item_products: 2, closes: false, keep_the_dead: false },
+    Scope { offsets: 4, pollers: 2, item_products: 2, closes: true, keep_the_dead: false },
+    Scope { offsets: 4, pollers: 3, item_products: 2, closes: false, keep_the_dead: false },
 ];
 
 /// What is broken on purpose, to see whether the checker notices.
@@ -85,6 +92,8 @@ enum Break {
     AllOldIgnored,
     /// Counting goes on in the overflow item while the full item stays open.
     FullItemNotClosed,
+    /// What is remembered of closed items is which, and not how far they have counted.
+    OffsetForgotten,
 }
 
 /// One pattern of products over the offsets, and what follows from it.
@@ -184,7 +193,8 @@ const NO_ITEM: Item = Item { last_offset: -1, closed: false, counted: 0, repeate
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Request {
     /// Count the clicks from `first` to `last`, and set `last_offset` to `moves_to`, which is `last` but in a break.
-    Add { item: u8, first: u8, last: u8, moves_to: u8 },
+    /// Then close the item, if it is the one update more that a large item takes.
+    Add { item: u8, first: u8, last: u8, moves_to: u8, closes: bool },
     /// Close the item.
     Close { item: u8 },
 }
@@ -208,6 +218,9 @@ enum Poller {
         from: u8,
         end: u8,
         item: u8,
+        /// Whether the update closes the item.
+        closes: bool,
+        /// Whether the write only closes the item.
         closing: bool,
         answer: Option<Answer>,
     },
@@ -228,14 +241,15 @@ struct State {
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// An idle poller gets a batch and sends its first write.
-    Deliver { start: u8, end: u8 },
+    /// An idle poller gets a batch and sends its first write: to the first item, or, if it remembers that those before
+    /// it are closed, to another.
+    Deliver { start: u8, end: u8, item: u8, closes: bool },
     /// DynamoDB handles the write that a poller waits for, and answers.
     Handle { poller: usize },
     /// DynamoDB handles a write that nobody waits for.
     HandleLate { request: Request },
     /// The answer arrives, and the poller does what follows.
-    GoOn { poller: usize },
+    GoOn { poller: usize, closes: bool },
     /// The answer is lost; the poller sends the write again.
     Retry { poller: usize },
     /// The invocation ends without success.
@@ -259,28 +273,28 @@ impl Protocol {
     }
 
     /// The poller that has the clicks from `from` until before `end` left, for `item`; idle when there are none.
-    fn send(topic: &Topic, from: u8, end: u8, item: u8) -> Poller {
-        match topic.clicks(usize::from(from), usize::from(end)).first() {
-            Some(click) => Poller::Busy { from: click.offset as u8, end, item, closing: false, answer: None },
+    fn send(topic: &Topic, from: u8, end: u8, item: u8, closes: bool) -> Poller {
+        match topic.clicks(usize::from(from.min(end)), usize::from(end)).first() {
+            Some(click) => Poller::Busy { from: click.offset as u8, end, item, closes, closing: false, answer: None },
             None => Poller::Idle,
         }
     }
 
     /// The write that a poller has sent last.
     fn request(&self, topic: &Topic, poller: Poller) -> Option<Request> {
-        let Poller::Busy { from, end, item, closing, .. } = poller else { return None };
+        let Poller::Busy { from, end, item, closes, closing, .. } = poller else { return None };
         if closing {
             return Some(Request::Close { item });
         }
         let last = topic.piece_last[usize::from(from)][usize::from(end)];
         let moves_to = if self.broken == Some(Break::LastOffsetTooFar) { end - 1 } else { last };
-        Some(Request::Add { item, first: from, last, moves_to })
+        Some(Request::Add { item, first: from, last, moves_to, closes })
     }
 
     /// DynamoDB: what becomes of the items, and the answer.
     fn handle(&self, topic: &Topic, items: &mut Items, request: Request) -> Answer {
         match request {
-            Request::Add { item, first, last, moves_to } => {
+            Request::Add { item, first, last, moves_to, closes } => {
                 let item = &mut items[usize::from(item)];
                 let exists = item.last_offset >= 0;
                 // attribute_not_exists(last_offset) OR (last_offset < :first AND closed = :false)
@@ -295,6 +309,7 @@ impl Protocol {
                 item.repeated |= item.counted & clicks;
                 item.counted |= clicks;
                 item.last_offset = moves_to as i8;
+                item.closed |= closes;
                 Answer::Counted
             }
             Request::Close { item } => {
@@ -310,21 +325,34 @@ impl Protocol {
     }
 
     /// The loop of `count_clicks::count`: what a poller does with an answer. `None` is an invocation that fails.
-    fn go_on(&self, topic: &Topic, poller: Poller) -> Option<Poller> {
-        let Poller::Busy { from, end, item, closing: _, answer: Some(answer) } = poller else { return None };
+    fn go_on(&self, topic: &Topic, poller: Poller, closes_next: bool) -> Option<Poller> {
+        let Poller::Busy { from, end, item, closes, closing: _, answer: Some(answer) } = poller else { return None };
         let rest = topic.clicks(usize::from(from), usize::from(end));
         let piece_last = topic.piece_last[usize::from(from)][usize::from(end)];
         let (last_offset, closed) = match answer {
-            Answer::Counted => (i64::from(piece_last), false),
+            Answer::Counted => (i64::from(piece_last), closes),
             Answer::Refused { .. } if self.broken == Some(Break::AllOldIgnored) => (i64::from(piece_last), false),
             Answer::Refused { last_offset, closed } => (i64::from(last_offset), closed),
             Answer::Full if self.broken == Some(Break::FullItemNotClosed) => (i64::from(from) - 1, true),
-            Answer::Full => return Some(Poller::Busy { from, end, item, closing: true, answer: None }),
+            Answer::Full => {
+                return Some(Poller::Busy { from, end, item, closes: false, closing: true, answer: None });
+            }
             Answer::Closed { last_offset } => (i64::from(last_offset), true),
             Answer::NothingToClose => return None,
         };
         let from = behind(rest, last_offset).first().map_or(end, |click| click.offset as u8);
-        Some(Self::send(topic, from, end, item + u8::from(closed)))
+        Some(Self::send(topic, from, end, item + u8::from(closed), closes_next))
+    }
+
+    /// Whether an update may close its item: both, or only the one.
+    fn choices(&self) -> &'static [bool] {
+        if self.scope.closes { &[false, true] } else { &[false] }
+    }
+
+    /// The items that a poller may know to begin with, each with the offset that those before it have counted up to.
+    fn known(items: &Items) -> impl Iterator<Item = (u8, i8)> {
+        let closed = items.iter().take_while(|item| item.closed).map(|item| item.last_offset);
+        (0..).zip(std::iter::once(-1).chain(closed))
     }
 
     /// Whether the item that the poller writes to is within the chain.
@@ -363,10 +391,10 @@ impl Protocol {
 
     /// One poller gets everything from `start` on, and nothing disturbs it: what is counted then. `None` when it comes
     /// to no end.
-    fn undisturbed(&self, state: &State, start: u8) -> Option<Items> {
+    fn undisturbed(&self, state: &State, start: u8, closes: bool) -> Option<Items> {
         let topic = self.topic(state);
         let mut items = state.items;
-        let mut poller = Self::send(topic, start, self.scope.offsets as u8, 0);
+        let mut poller = Self::send(topic, start, self.scope.offsets as u8, 0, closes);
         // An update, a refusal and a closing for each item and offset are more than enough.
         for _ in 0..3 * (MAX_OFFSETS + MAX_OFFSETS) {
             let Some(request) = self.request(topic, poller) else { return Some(items) };
@@ -377,7 +405,7 @@ impl Protocol {
             if let Poller::Busy { answer, .. } = &mut poller {
                 *answer = Some(reply);
             }
-            poller = self.go_on(topic, poller)?;
+            poller = self.go_on(topic, poller, closes)?;
         }
         None
     }
@@ -433,7 +461,16 @@ impl Model for Protocol {
         if busy < self.scope.pollers {
             let offsets = self.scope.offsets as u8;
             for start in 0..=state.committed {
-                steps.extend((start + 1..=offsets).map(|end| Step::Deliver { start, end }));
+                for end in start + 1..=offsets {
+                    for (item, _) in Self::known(&state.items) {
+                        steps.extend(self.choices().iter().map(|closes| Step::Deliver {
+                            start,
+                            end,
+                            item,
+                            closes: *closes,
+                        }));
+                    }
+                }
             }
         }
         for (number, poller) in state.pollers.iter().enumerate() {
@@ -444,7 +481,8 @@ impl Model for Protocol {
                 }
                 Poller::Busy { answer: Some(_), .. } => {
                     let poller = number;
-                    steps.extend([Step::GoOn { poller }, Step::Retry { poller }, Step::Die { poller }]);
+                    steps.extend(self.choices().iter().map(|closes| Step::GoOn { poller, closes: *closes }));
+                    steps.extend([Step::Retry { poller }, Step::Die { poller }]);
                 }
             }
         }
@@ -455,9 +493,11 @@ impl Model for Protocol {
         let topic = self.topic(before);
         let mut state = before.clone();
         match step {
-            Step::Deliver { start, end } => {
+            Step::Deliver { start, end, item, closes } => {
                 let idle = state.pollers.iter().position(|poller| *poller == Poller::Idle)?;
-                state.pollers[idle] = Self::send(topic, start, end, 0);
+                let (_, last_offset) = Self::known(&state.items).nth(usize::from(item))?;
+                let known = if self.broken == Some(Break::OffsetForgotten) { 0 } else { (last_offset + 1) as u8 };
+                state.pollers[idle] = Self::send(topic, start.max(known), end, item, closes);
                 if state.pollers[idle] == Poller::Idle {
                     state.committed = state.committed.max(end);
                 }
@@ -472,9 +512,9 @@ impl Model for Protocol {
             Step::HandleLate { request } => {
                 self.handle(topic, &mut state.items, request);
             }
-            Step::GoOn { poller } => {
+            Step::GoOn { poller, closes } => {
                 let Poller::Busy { end, .. } = state.pollers[poller] else { return None };
-                let next = self.go_on(topic, state.pollers[poller]);
+                let next = self.go_on(topic, state.pollers[poller], closes);
                 self.leave_behind(&mut state, poller);
                 match next {
                     // Committed at once: all that a late commit, or none, would allow is allowed anyway.
@@ -538,7 +578,10 @@ impl Model for Protocol {
                 let all = topic.mask(0..=model.scope.offsets as u8 - 1);
                 [0, state.committed]
                     .into_iter()
-                    .all(|start| model.undisturbed(state, start).is_some_and(|items| each_once(&items, all)))
+                    .flat_map(|start| model.choices().iter().map(move |closes| (start, *closes)))
+                    .all(|(start, closes)| {
+                        model.undisturbed(state, start, closes).is_some_and(|items| each_once(&items, all))
+                    })
             }),
             // What follows shows that the check is not of an idle machine.
             Property::<Self>::sometimes("all is committed, some of it in an overflow item", |model, state| {
@@ -590,6 +633,22 @@ impl Model for Protocol {
                 state.items[2].last_offset >= 0
             }));
         }
+        if self.scope.closes {
+            properties.push(Property::<Self>::sometimes(
+                "the answer to an update that closes is lost",
+                |model, state| {
+                    state.pollers.iter().any(|poller| {
+                        let Some(Request::Add { item, last, closes, .. }) = model.request(model.topic(state), *poller)
+                        else {
+                            return false;
+                        };
+                        let item = state.items[usize::from(item)];
+                        let waits = matches!(poller, Poller::Busy { answer: None, .. });
+                        waits && closes && item.closed && item.last_offset == last as i8
+                    })
+                },
+            ));
+        }
         if self.scope.keep_the_dead {
             properties.push(Property::<Self>::sometimes("a copy comes late to what is counted", |model, state| {
                 let alive = |request: &Request| model.is_alive(model.topic(state), &state.items, *request);
@@ -631,7 +690,8 @@ fn every_click_is_counted_once_in_every_order() {
 
 /// The shortest way, or one about as short, to a miscount: the property that it breaks, and its steps.
 fn counterexample(broken: Break) -> (&'static str, Vec<Step>) {
-    let scope = Scope { offsets: 4, pollers: 2, item_products: 2, keep_the_dead: false };
+    let closes = broken == Break::OffsetForgotten;
+    let scope = Scope { offsets: 4, pollers: 2, item_products: 2, closes, keep_the_dead: false };
     let miscounts = HasDiscoveries::AnyOf([ONCE, NONE_MISSING].into());
     let checker = Protocol::new(scope, Some(broken)).checker().finish_when(miscounts).spawn_bfs().join();
     let discoveries = checker.discoveries();
@@ -665,4 +725,9 @@ fn with_all_old_ignored_clicks_are_lost() {
 #[test]
 fn with_the_full_item_left_open_clicks_are_counted_twice() {
     assert_eq!(counterexample(Break::FullItemNotClosed).0, ONCE);
+}
+
+#[test]
+fn with_the_offset_of_closed_items_forgotten_clicks_are_counted_twice() {
+    assert_eq!(counterexample(Break::OffsetForgotten).0, ONCE);
 }

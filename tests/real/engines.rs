@@ -47,6 +47,7 @@ struct Shop {
     client: Client,
     tables: TableNames,
     clock: Arc<ManualClock>,
+    count_settings: CountSettings,
     count_clicks: CountClicks,
     rank_products: RankProducts,
 }
@@ -67,7 +68,8 @@ impl Shop {
         let count_settings = CountSettings::read(&settings).unwrap();
         let rank_settings = RankSettings::read(&settings).unwrap();
         Self {
-            count_clicks: CountClicks::new(client.clone(), count_settings, clock.clone()),
+            count_clicks: CountClicks::new(client.clone(), count_settings.clone(), clock.clone()),
+            count_settings,
             rank_products: RankProducts::new(client.clone(), rank_settings, clock.clone()),
             endpoint,
             client,
@@ -78,6 +80,15 @@ impl Shop {
 
     /// Delivers the lines of `source` from `first` on, whose offsets are their positions.
     async fn deliver(&self, source: &str, lines: &[Vec<u8>], first: usize) -> Summary {
+        self.deliver_to(&self.count_clicks, source, lines, first).await
+    }
+
+    /// Another instance of the function: what the first remembers, it does not.
+    fn another_instance(&self) -> CountClicks {
+        CountClicks::new(self.client.clone(), self.count_settings.clone(), self.clock.clone())
+    }
+
+    async fn deliver_to(&self, function: &CountClicks, source: &str, lines: &[Vec<u8>], first: usize) -> Summary {
         let now = self.clock.now();
         let (topic, partition) = source.rsplit_once('-').unwrap();
         let records = (first as i64..)
@@ -86,7 +97,7 @@ impl Shop {
             .collect();
         let event = msk::event(HashMap::from([(source.to_owned(), records)]));
         let event = serde_json::to_string(&event).unwrap();
-        let (summary, result) = self.count_clicks.handle(&event, now.plus(Duration::from_mins(1))).await;
+        let (summary, result) = function.handle(&event, now.plus(Duration::from_mins(1))).await;
         result.unwrap();
         summary
     }
@@ -149,23 +160,34 @@ impl Shop {
         lines
     }
 
-    /// More than 400 KB in one minute, shard and source: the item is closed, counting goes on in the next.
+    /// Large items are closed by an update, and one that has grown to 400 KB by a write of its own; counting goes on in
+    /// the next.
     async fn a_full_item_is_continued_and_counts_once(&self) -> Vec<Vec<u8>> {
         let start = self.minute(10).start();
         let products = products_of_a_shard(2_500, 250);
         let lines: Vec<_> = products.iter().map(|product| click(start, product)).collect();
-        let summary = self.deliver("clicks-2", &lines, 0).await;
-        assert_eq!((summary.counted, summary.already_counted), (2_500, 0));
+        // Pieces of one update, each by an instance that knows nothing of the item's size.
+        for first in (0..2_000).step_by(200) {
+            let summary = self.deliver_to(&self.another_instance(), "clicks-2", &lines[..first + 200], first).await;
+            assert_eq!((summary.counted, summary.already_counted), (200, 0));
+        }
+        let summary = self.deliver("clicks-2", &lines, 2_000).await;
+        assert_eq!((summary.counted, summary.already_counted), (500, 0));
         let source = Source::new("clicks-2", None);
-        let full = ItemKey::first(Bucket { minute: self.minute(10), shard: Shard::of(&products[0]) }, &source);
-        let item = self.item(full).await.unwrap();
-        assert_eq!(item["closed"], AttributeValue::Bool(true));
-        let next = self.item(full.next()).await.unwrap();
-        assert_eq!(next["closed"], AttributeValue::Bool(false));
-        assert_eq!(item.len() + next.len(), 2_500 + 2 * 5, "each counter on one of them");
+        let first = ItemKey::first(Bucket { minute: self.minute(10), shard: Shard::of(&products[0]) }, &source);
+        let chain = [first, first.next(), first.next().next()];
+        let mut counters = 0;
+        for (key, closed) in chain.into_iter().zip([true, true, false]) {
+            let item = self.item(key).await.unwrap();
+            assert_eq!(item["closed"], AttributeValue::Bool(closed), "{key}");
+            counters += item.len() - 5;
+        }
+        assert_eq!(counters, 2_500, "each counter on one of them");
         for first in [0, 700, 1_499, 2_499] {
-            let again = self.deliver("clicks-2", &lines, first).await;
-            assert_eq!((again.counted, again.already_counted), (0, 2_500 - first as u64), "from {first}");
+            for instance in [&self.count_clicks, &self.another_instance()] {
+                let again = self.deliver_to(instance, "clicks-2", &lines, first).await;
+                assert_eq!((again.counted, again.already_counted), (0, 2_500 - first as u64), "from {first}");
+            }
         }
         lines
     }
@@ -178,12 +200,13 @@ impl Shop {
         let bucket = Bucket { minute: self.minute(10), shard: Shard::of(&product) };
         let piece = |first, last| Piece { first, last, clicks: 1, counts: vec![(0, 1)] };
         let key = ItemKey::first(bucket, &source);
-        let Ok(Added::Refused { last_offset, closed }) = table.add(key, &piece(9_000, 9_000), |_| &product).await
+        let Ok(Added::Refused { last_offset, closed }) =
+            table.add(key, &piece(9_000, 9_000), false, |_| &product).await
         else {
             panic!("a closed item takes nothing, be it new")
         };
         assert!(closed && (1_000..2_500).contains(&last_offset), "{last_offset}");
-        let refused = table.add(key.next(), &piece(2_499, 2_600), |_| &product).await.unwrap();
+        let refused = table.add(key.next(), &piece(2_499, 2_600), false, |_| &product).await.unwrap();
         assert_eq!(refused, Added::Refused { last_offset: 2_499, closed: false });
         assert_eq!(table.close(key).await.unwrap(), last_offset, "closing twice changes nothing");
     }

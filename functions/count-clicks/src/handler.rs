@@ -5,7 +5,7 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
 use hot_products::{
-    Clock, ItemKey, UnixMillis,
+    Clock, UnixMillis,
     metrics::{self, Unit},
     store::{CountersTable, RejectsTable, StoreError},
 };
@@ -18,6 +18,7 @@ use crate::{
     CountSettings,
     batch::{Batch, NoBatch},
     count::{Progress, Stopped, count},
+    tails::Tails,
 };
 
 /// What is kept of an invocation's time to answer: no work is under way any more this long before the deadline.
@@ -43,6 +44,8 @@ pub struct Summary {
     pub updates: u64,
     /// Write units consumed by the writes that were applied, of counters and rejected events.
     pub write_units: u64,
+    /// The size of the largest item that was written, in KB, rounded up; `None` where none was.
+    pub largest_item_kb: Option<u64>,
     /// The newest event time among the clicks, epoch milliseconds; `None` where there is no click.
     pub newest_event_time: Option<i64>,
     /// How far that lies behind the clock, in milliseconds; zero when ahead.
@@ -55,6 +58,7 @@ impl Summary {
         self.already_counted += progress.already_counted;
         self.updates += progress.updates;
         self.write_units += progress.write_units;
+        self.largest_item_kb = self.largest_item_kb.max((progress.counted > 0).then_some(progress.largest_update));
     }
 
     /// The summary as the one line that the function logs, with what went wrong if anything did.
@@ -69,6 +73,7 @@ impl Summary {
             ("already_counted", count(self.already_counted)),
             ("updates", count(self.updates)),
             ("write_units", count(self.write_units)),
+            ("largest_item_kb", (Unit::Kilobytes, self.largest_item_kb)),
             ("lag_ms", (Unit::Milliseconds, self.lag_ms)),
         ]
         .map(|(name, (unit, value))| (name, unit, value));
@@ -113,6 +118,7 @@ pub struct CountClicks {
     rejects: RejectsTable,
     settings: CountSettings,
     clock: Arc<dyn Clock>,
+    tails: Tails,
 }
 
 impl CountClicks {
@@ -123,6 +129,7 @@ impl CountClicks {
             rejects: RejectsTable::new(client, settings.rejects_table.clone(), settings.reject_retention),
             settings,
             clock,
+            tails: Tails::default(),
         }
     }
 
@@ -189,13 +196,19 @@ impl CountClicks {
             summary.write_units += write_units?;
         }
 
+        self.tails.forget(now.minus(self.settings.policy.max_event_age));
         let failed = RefCell::new(None);
         let go_on = || failed.borrow().is_none();
         let items = batch.sources.iter().flat_map(|source| source.buckets.iter().map(move |bucket| (source, bucket)));
         let mut counts = stream::iter(items)
             .map(|(source, (bucket, clicks))| {
-                let key = ItemKey::first(*bucket, &source.source);
-                count(&self.counters, key, &source.clicks[clicks.clone()], |number| batch.product(number), go_on)
+                let (at, clicks) = ((*bucket, &source.source), &source.clicks[clicks.clone()]);
+                let tail = self.tails.get(at.0, at.1);
+                async move {
+                    let progress = count(&self.counters, at, clicks, tail, |number| batch.product(number), go_on).await;
+                    self.tails.set(at.0, at.1, progress.tail);
+                    progress
+                }
             })
             .buffer_unordered(width);
         while let Some(progress) = counts.next().await {

@@ -8,6 +8,7 @@ pub mod count;
 mod envelope;
 pub mod handler;
 pub mod settings;
+mod tails;
 
 pub use handler::{CountClicks, CountError, Summary};
 pub use settings::CountSettings;

@@ -6,8 +6,8 @@
 //! lies before the range. Kafka hands a source's records out in offset order and never starts behind a gap, so
 //! whatever is delivered again, in whatever cut, is either refused as a whole or still missing as a whole.
 //!
-//! An item that has grown to DynamoDB's 400 KB is closed for good before counting goes on in an overflow item. Every
-//! update requires that its item is not closed, so what the overflow item counts can never enter the full one.
+//! An item that has grown large, or to DynamoDB's 400 KB, is closed for good before counting goes on in an overflow item.
+//! Every update requires that its item is not closed, so what the overflow item counts can never enter the closed one.
 
 use std::{fmt, num::NonZeroU32};
 
@@ -24,7 +24,8 @@ pub mod attribute {
     pub const SOURCE: &str = "source";
     /// The offset up to which, inclusive, the item's records are counted.
     pub const LAST_OFFSET: &str = "last_offset";
-    /// Whether the item is full for good. Written as `false` at the start: a full item can't grow by an attribute.
+    /// Whether the item takes no more clicks, for good. Written as `false` at the start: a full item can't grow by an
+    /// attribute.
     pub const CLOSED: &str = "closed";
     /// TTL, epoch seconds.
     pub const EXPIRES_AT: &str = "expires_at";
@@ -115,7 +116,7 @@ impl<'a> ItemKey<'a> {
         Self { bucket, source, overflow: 0 }
     }
 
-    /// The item that counting goes on in when this one is full.
+    /// The item that counting goes on in when this one is closed.
     #[must_use]
     pub fn next(self) -> Self {
         Self { overflow: self.overflow + 1, ..self }

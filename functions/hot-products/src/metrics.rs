@@ -16,6 +16,8 @@ pub enum Unit {
     Count,
     /// Milliseconds.
     Milliseconds,
+    /// Kilobytes, of 1,024 bytes as DynamoDB counts them.
+    Kilobytes,
 }
 
 /// The log line for `function`: each of `metrics` with its unit, and the other `fields` as they are. A metric without a

@@ -78,7 +78,8 @@ impl CountersTable {
         }
     }
 
-    /// Adds `piece` to the item at `key`, if the item has not counted any of it. `product` names the piece's products.
+    /// Adds `piece` to the item at `key`, if the item has not counted any of it, and closes the item for good if
+    /// `close` says so. `product` names the piece's products.
     ///
     /// # Errors
     /// When the write failed after all retries. It may have been applied all the same: to send the piece again is
@@ -87,12 +88,13 @@ impl CountersTable {
         &self,
         key: ItemKey<'_>,
         piece: &Piece,
+        close: bool,
         product: impl Fn(u32) -> &'p str,
     ) -> Result<Added, StoreError> {
         let mut names = HashMap::with_capacity(piece.counts.len() + 3);
         let mut values = HashMap::with_capacity(16);
         let mut expression = String::with_capacity(64 + 10 * piece.counts.len());
-        expression.push_str("SET #o = :l, #c = :c, #e = :e ADD ");
+        expression.push_str("SET #o = :l, #c = :n, #e = :e ADD ");
         for (position, (number, clicks)) in piece.counts.iter().enumerate() {
             let comma = if position == 0 { "" } else { "," };
             // Equal counts share a value: most products of a piece have one click.
@@ -106,6 +108,7 @@ impl CountersTable {
         values.insert(":f".into(), number(piece.first));
         values.insert(":l".into(), number(piece.last));
         values.insert(":c".into(), AttributeValue::Bool(false));
+        values.insert(":n".into(), AttributeValue::Bool(close));
         values.insert(":e".into(), number(self.expires_at(key.bucket.minute)));
 
         let call = self
