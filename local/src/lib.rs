@@ -4,13 +4,17 @@
 //! - [`embedded`] is a DynamoDB within this process; [`template`] reads the tables' definitions from the SAM template,
 //!   and [`tables`] creates them on any endpoint.
 //! - [`kafka`] plays Lambda's part between a real Kafka topic and a function, fills topics and looks into them.
+//! - [`load`] simulates what a load consumes; [`bill`] says what that costs, and [`scale`] which limits it meets.
 //! - [`replay`] runs the real handlers over a file of events; [`show`] prints for people.
 
+pub mod bill;
 pub mod embedded;
 pub mod generate;
 pub mod kafka;
+pub mod load;
 pub mod msk;
 pub mod replay;
+pub mod scale;
 pub mod show;
 pub mod tables;
 pub mod template;

@@ -43,6 +43,32 @@ impl TableNames {
     }
 }
 
+/// The sizes of the functions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FunctionSettings {
+    /// Memory of `count-clicks`, in MB.
+    pub count_memory_mb: f64,
+    /// Memory of `rank-products`, in MB.
+    pub rank_memory_mb: f64,
+    /// How long `rank-products` may run, in seconds.
+    pub rank_timeout_seconds: f64,
+}
+
+/// The functions' sizes in the template.
+pub fn functions(template: &str) -> Result<FunctionSettings> {
+    let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
+    let number = |function: &str, property: &str| {
+        template["Resources"][function]["Properties"][property]
+            .as_f64()
+            .with_context(|| format!("the template's {function} has no {property}"))
+    };
+    Ok(FunctionSettings {
+        count_memory_mb: number("CountClicksFunction", "MemorySize")?,
+        rank_memory_mb: number("RankProductsFunction", "MemorySize")?,
+        rank_timeout_seconds: number("RankProductsFunction", "Timeout")?,
+    })
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Properties {

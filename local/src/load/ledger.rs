@@ -1,0 +1,150 @@
+//! Counting without a DynamoDB: batches become pieces by the rules of `count-clicks`, pieces change the sizes of items.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hashbrown::{HashMap, HashSet};
+use hot_products::{
+    Minute, UnixMillis,
+    counters::{Click, Piece, behind},
+};
+
+use super::{Topic, item::Item, stream::Batch};
+
+/// How long counters live after their minute: the template's `Retention`.
+pub const RETENTION: Duration = Duration::from_hours(26);
+
+/// What counting a batch takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Writes, refused ones and closings included.
+    pub updates: u64,
+    /// Write units of those that were applied, closings not included, as `count-clicks` sums them.
+    pub write_units: u64,
+    /// The most writes to one item: they go one after the other.
+    pub longest_chain: u64,
+    /// Different pairs of a product and a minute in the batch.
+    pub distinct: u64,
+}
+
+/// What the items of one minute and shard, from all sources, have taken and hold.
+#[derive(Clone, Debug, Default)]
+pub struct Bucket {
+    /// Writes, refused ones and closings included.
+    pub updates: u64,
+    /// Write units, closings included.
+    pub write_units: u64,
+    /// The same, by the second after the minute's start.
+    pub by_second: Vec<u64>,
+    /// Items.
+    pub items: u64,
+    /// Counters in them.
+    pub counters: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Items that were closed because they were full.
+    pub full: u64,
+    /// Bytes of the largest item.
+    pub largest_item: usize,
+}
+
+/// The items that batches went into.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    topic: &'a Topic,
+    shards: u16,
+    /// The open items, by minute, so that those of minutes long past can go.
+    items: BTreeMap<Minute, HashMap<(u32, u16), Slot>>,
+    /// What became of each minute, by shard.
+    minutes: BTreeMap<Minute, Vec<Bucket>>,
+}
+
+/// The items of one bucket and source: the open one, and what the full ones before it hold.
+#[derive(Debug)]
+struct Slot {
+    open: Item,
+    overflow: u32,
+}
+
+impl<'a> Ledger<'a> {
+    /// An empty ledger of the clicks on `topic`, whose minutes have `shards` partition keys.
+    pub fn new(topic: &'a Topic, shards: u16) -> Self {
+        Self { topic, shards, items: BTreeMap::new(), minutes: BTreeMap::new() }
+    }
+
+    /// Counts `batch`.
+    pub fn count(&mut self, batch: &Batch) -> Counted {
+        let mut items: HashMap<(Minute, u32, u16), Vec<Click>> = HashMap::new();
+        let mut distinct = HashSet::with_capacity(batch.records.len());
+        for record in &batch.records {
+            let minute = Minute::of(record.event_time);
+            distinct.insert((minute, record.product));
+            let key = (minute, record.partition, self.topic.shard(record.product));
+            items.entry(key).or_default().push(Click { offset: record.offset, product: record.product });
+        }
+        let mut counted = Counted { distinct: distinct.len() as u64, ..Counted::default() };
+        for ((minute, partition, shard), clicks) in items {
+            let (updates, write_units) = self.add(batch.at, minute, partition, shard, &clicks);
+            counted.updates += updates;
+            counted.write_units += write_units;
+            counted.longest_chain = counted.longest_chain.max(updates);
+        }
+        counted
+    }
+
+    fn add(&mut self, at: UnixMillis, minute: Minute, partition: u32, shard: u16, clicks: &[Click]) -> (u64, u64) {
+        let buckets = self.minutes.entry(minute).or_insert_with(|| vec![Bucket::default(); self.shards.into()]);
+        let bucket = &mut buckets[usize::from(shard)];
+        let second = at.since(minute.start()).as_secs() as usize;
+        if bucket.by_second.len() <= second {
+            bucket.by_second.resize(second + 1, 0);
+        }
+        let slot = self.items.entry(minute).or_default().entry((partition, shard)).or_insert_with(|| {
+            bucket.items += 1;
+            Slot { open: new_item(minute, shard, partition, 0), overflow: 0 }
+        });
+
+        let (mut updates, mut counted_units, mut closing_units) = (0, 0, 0);
+        let mut rest = clicks;
+        while let Some(piece) = Piece::first_of(rest) {
+            updates += 1;
+            let (before, products) = (slot.open.bytes(), slot.open.products());
+            if let Some(units) = slot.open.add(&piece, |product| self.topic.id_bytes(product)) {
+                counted_units += units;
+                bucket.counters += (slot.open.products() - products) as u64;
+                // An item can shrink by a byte: 99 clicks take more room than 100.
+                bucket.bytes = bucket.bytes + slot.open.bytes() as u64 - before as u64;
+                bucket.largest_item = bucket.largest_item.max(slot.open.bytes());
+                rest = behind(rest, piece.last);
+            } else {
+                // Refused as full, then closed, then on in the next item.
+                updates += 1;
+                closing_units += super::item::write_units(before, before);
+                slot.overflow += 1;
+                slot.open = new_item(minute, shard, partition, slot.overflow);
+                bucket.items += 1;
+                bucket.full += 1;
+            }
+        }
+        bucket.updates += updates;
+        bucket.write_units += counted_units + closing_units;
+        bucket.by_second[second] += counted_units + closing_units;
+        (updates, counted_units)
+    }
+
+    /// Forgets the items of minutes before `minute`, which no click can come for any more. Their [`Bucket`]s stay.
+    pub fn close_before(&mut self, minute: Minute) {
+        self.items = self.items.split_off(&minute);
+    }
+
+    /// The buckets of `minute` by shard; none where it has no click.
+    pub fn minute(&self, minute: Minute) -> &[Bucket] {
+        self.minutes.get(&minute).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn new_item(minute: Minute, shard: u16, partition: u32, overflow: u32) -> Item {
+    let digits = |number: u32| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let bucket = "2022-12-27T16:50Z#".len() + digits(shard.into());
+    let source = "clicks-".len() + digits(partition) + if overflow == 0 { 0 } else { 1 + digits(overflow) };
+    Item::new(bucket, source, minute.end().plus(RETENTION).epoch_seconds())
+}
