@@ -38,6 +38,10 @@ chaos: ## Try to break counting: N=10000 fault schedules, or one again by SEED=2
 model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
 	LARGE=1 $(CARGO) test --locked --workspace --test model
 
+.PHONY: scale
+scale: ## Show how far it scales, by a simulation; about a minute
+	$(CARGO) run --locked --bin hot -- scale
+
 .PHONY: lint
 lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the template
 	$(CARGO) fmt --all --check

@@ -226,6 +226,90 @@ fn the_server_keeps_its_tables_in_a_folder_and_says_when_there_is_no_snapshot() 
     assert_eq!(tables(server.endpoint(), "other").matches("existing other-").count(), 3);
 }
 
+const MEDIUM: [&str; 7] = ["cost", "--clicks-per-second", "1000", "--partitions", "12", "--products", "20000"];
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&stdout(&run(args))).expect("JSON in one line")
+}
+
+#[test]
+fn a_bill_adds_up_and_the_table_shows_it() {
+    let bill = json(&[&MEDIUM[..], &["--json"]].concat());
+    let amount = |row: &Value, way: usize| row[way].as_f64().expect("an amount");
+    for way in 0..4 {
+        let sum = |lines: &str| -> f64 {
+            bill[lines].as_array().expect("lines").iter().map(|line| amount(&line["amounts"], way)).sum()
+        };
+        assert!((sum("lines") - amount(&bill["total"], way)).abs() < 1e-6);
+        assert!((sum("lines") + sum("msk") - amount(&bill["total_with_msk"], way)).abs() < 1e-6);
+        assert!((amount(&bill["factor"], way) * amount(&bill["total"], 0) - amount(&bill["total"], way)).abs() < 1e-6);
+    }
+    // A write unit a click: 1,000 a second for 730 hours at 0.625 a million.
+    assert!((amount(&bill["lines"][0]["amounts"], 1) - 1_642.5).abs() < 1e-6, "{}", bill["lines"][0]);
+    let table = stdout(&run(&MEDIUM));
+    let total = table.lines().find(|line| line.starts_with(" total ")).expect("a total");
+    let shown: Vec<f64> =
+        total.split_whitespace().skip(1).map(|word| word.replace(',', "").parse().expect("an amount")).collect();
+    assert!((0..4).all(|way| (shown[way] - amount(&bill["total"], way)).abs() < 0.51), "{total}");
+
+    let window = json(&[&MEDIUM[..], &["--json", "--window", "5s", "--keyed-by", "user"]].concat());
+    assert!(
+        amount(&window["total"], 0) > amount(&bill["total"], 0),
+        "small batches and all products on all partitions"
+    );
+    let elsewhere = json(&[&MEDIUM[..], &["--json", "--region", "eu-central-1"]].concat());
+    assert!(amount(&elsewhere["total"], 1) > amount(&bill["total"], 1));
+    assert_eq!(elsewhere["estimate"], bill["estimate"], "only prices differ");
+}
+
+#[test]
+fn limits_come_one_after_the_other_as_a_load_grows() {
+    let report = json(&["scale", "--partitions", "200", "--keyed-by", "user", "--json"]);
+    let limit = |limits: &Value, name: &str| {
+        limits.as_array().expect("limits").iter().find(|limit| limit["limit"] == name).expect("the limit").clone()
+    };
+    for load in report["loads"].as_array().expect("loads") {
+        let key = limit(&load["limits"], "hottest_key");
+        assert_eq!(key["most"], 1_000.0);
+        let exceeded = key["taken"].as_f64().expect("a number") > 1_000.0;
+        let reached = limit(&report["topics"][0]["reached"], "hottest_key");
+        let from = reached["clicks_per_second"].as_f64().expect("a load");
+        assert_eq!(exceeded, load["load"]["clicks_per_second"].as_f64().expect("a load") > from);
+    }
+}
+
+/// The row of the README's table whose first cell is `first`.
+fn readme_row(first: &str) -> Vec<String> {
+    let readme = fs::read_to_string(repository("README.md")).expect("the README");
+    let row = readme.lines().find(|line| line.starts_with(&format!("| {first} |"))).expect("the row");
+    row.split('|').map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[test]
+fn the_readmes_bills_are_what_the_command_prints() {
+    for (size, clicks, partitions, products) in
+        [("small", "50", "3", "2000"), ("medium", "1000", "12", "20000"), ("large", "10000", "12", "100000")]
+    {
+        for keyed_by in ["product", "user"] {
+            let table = stdout(&run(&[
+                "cost",
+                "--clicks-per-second",
+                clicks,
+                "--partitions",
+                partitions,
+                "--products",
+                products,
+                "--keyed-by",
+                keyed_by,
+            ]));
+            let total = table.lines().find(|line| line.starts_with(" total ")).expect("a total");
+            let shown: Vec<&str> = total.split_whitespace().skip(1).collect();
+            let row = readme_row(&format!("{size}, by {keyed_by}"));
+            assert_eq!(row[2..], shown, "{size}, by {keyed_by}");
+        }
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said_with_what_to_do() {
     for (args, code, message) in [
@@ -238,13 +322,21 @@ fn what_is_wrong_is_said_with_what_to_do() {
         (&["generate", "--events", "1", "--products", "1", "--minutes", "1", "--zipf=-1"], 2, "--zipf"),
         (&["top", "--at", "yesterday"], 2, "RFC 3339"),
         (&["tables", "--endpoint-url", "http://127.0.0.1:1"], 1, "can't create the table"),
+        (&[&MEDIUM[..], &["--region", "mars-north-1"]].concat(), 1, "there are those of eu-central-1, us-east-1"),
+        (&[&MEDIUM[..], &["--window", "6m"]].concat(), 1, "longer than the 5m"),
+        (&[&MEDIUM[..], &["--pollers", "13"]].concat(), 1, "13 pollers can't share 12 partitions"),
+        (&[&MEDIUM[..], &["--keyed-by", "colour"]].concat(), 2, "possible values: product, user"),
+        (&["cost", "--clicks-per-second", "0", "--partitions", "1", "--products", "1"], 2, "--clicks-per-second"),
+        (&["cost", "--clicks-per-second", "NaN", "--partitions", "1", "--products", "1"], 2, "from 0.01 to 10000000"),
+        (&["cost", "--clicks-per-second", "1"], 2, "--partitions"),
+        (&["scale", "--shards", "0"], 2, "--shards"),
         (&[], 2, "Usage"),
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
     }
-    for command in ["generate", "replay", "dynamodb", "tables", "top"] {
+    for command in ["generate", "replay", "dynamodb", "tables", "top", "cost", "scale"] {
         assert!(stdout(&run(&[command, "--help"])).contains("Usage"), "{command}");
     }
 }

@@ -1,5 +1,6 @@
 //! The program `hot`.
 
+mod cost_commands;
 mod kafka_commands;
 
 use std::{
@@ -47,6 +48,8 @@ enum Command {
     Kafka(kafka_commands::Kafka),
     Produce(kafka_commands::Produce),
     Topic(kafka_commands::Look),
+    Cost(cost_commands::Cost),
+    Scale(cost_commands::Scale),
 }
 
 /// Print tracking events as JSON lines, the same bytes for the same seed
@@ -192,6 +195,8 @@ async fn main() -> ExitCode {
         Command::Kafka(args) => kafka_commands::kafka(&args).await,
         Command::Produce(args) => kafka_commands::produce(&args).await,
         Command::Topic(args) => kafka_commands::topic(&args),
+        Command::Cost(args) => cost_commands::cost(&args),
+        Command::Scale(args) => cost_commands::scale(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! Printing for people: safe on a terminal, whatever an id holds.
 
+pub mod costs;
+
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
