@@ -8,10 +8,10 @@ use hot_products::{
 
 /// From how many write units an update on, that is KB of its item, the item takes one more update and is closed by it.
 ///
-/// An update costs its whole item, so many updates of one large item cost the square of what they write; but every item
-/// of a chain has counters of its own for the same hot products, which rankings read. An item of a catalogue's hundreds
-/// of products an eighth stays one item; a flood's costs ten write units an update rather than 400.
-pub const CLOSE_FROM_WRITE_UNITS: u64 = 8;
+/// An update costs its whole item, so many updates of one large item cost the square of what they write; but each item
+/// of a chain has counters of its own for the same hot products, which twelve rankings read. With four, `hot cost` finds
+/// a third of the bill of items that grow for 10,000 clicks a second keyed by user, and no other bill for small loads.
+pub const CLOSE_FROM_WRITE_UNITS: u64 = 4;
 
 /// How far the items of one bucket and source are known to be closed. Closing is for good, so what is known stays true,
 /// whoever else has counted since: at worst there are more closed items than that.

@@ -46,7 +46,7 @@ pub struct Estimate {
     /// The largest item, in bytes.
     pub largest_item_bytes: usize,
     /// Items that fill up, an hour.
-    pub full_items_per_hour: f64,
+    pub closed_items_per_hour: f64,
     /// The busiest poller's batches: how many a second, records in each, writes, and writes one after the other.
     pub busiest: Busiest,
     /// Items of a minute.
@@ -93,7 +93,7 @@ struct Sums {
     items: f64,
     counters: f64,
     bytes: f64,
-    full: f64,
+    closed: f64,
     largest_item: usize,
     /// By minute and shard: bytes, and write units by second.
     buckets: Vec<(f64, Vec<f64>)>,
@@ -136,7 +136,7 @@ impl Estimate {
             write_units_per_1000_clicks: sums.write_units / seconds / load.clicks_per_second * 1_000.0,
             hottest_key_write_units_per_second: hottest,
             largest_item_bytes: sums.largest_item,
-            full_items_per_hour: per_minute(sums.full) * hour,
+            closed_items_per_hour: per_minute(sums.closed) * hour,
             busiest,
             items_per_minute: per_minute(sums.items),
             counters_per_minute: per_minute(sums.counters),
@@ -185,7 +185,7 @@ impl Sums {
                 self.items += bucket.items as f64 * weight;
                 self.counters += bucket.counters as f64 * weight;
                 self.bytes += bucket.bytes as f64 * weight;
-                self.full += bucket.full as f64 * weight;
+                self.closed += bucket.closed as f64 * weight;
                 self.largest_item = self.largest_item.max(bucket.largest_item);
                 let (bytes, by_second) = &mut self.buckets[number as usize * shards + shard];
                 *bytes += bucket.bytes as f64 * weight;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use count_clicks::count::CLOSE_FROM_WRITE_UNITS;
 use hashbrown::{HashMap, HashSet};
 use hot_products::{
     Minute, UnixMillis,
@@ -41,8 +42,8 @@ pub struct Bucket {
     pub counters: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Items that were closed because they were full.
-    pub full: u64,
+    /// Items that were closed, as large or full.
+    pub closed: u64,
     /// Bytes of the largest item.
     pub largest_item: usize,
 }
@@ -58,11 +59,13 @@ pub struct Ledger<'a> {
     minutes: BTreeMap<Minute, Vec<Bucket>>,
 }
 
-/// The items of one bucket and source: the open one, and what the full ones before it hold.
+/// The items of one bucket and source: the last one, of which the function remembers what its last update cost.
 #[derive(Debug)]
 struct Slot {
-    open: Item,
+    last: Item,
     overflow: u32,
+    write_units: u64,
+    closed: bool,
 }
 
 impl<'a> Ledger<'a> {
@@ -100,30 +103,36 @@ impl<'a> Ledger<'a> {
         }
         let slot = self.items.entry(minute).or_default().entry((partition, shard)).or_insert_with(|| {
             bucket.items += 1;
-            Slot { open: new_item(minute, shard, partition, 0), overflow: 0 }
+            Slot { last: new_item(minute, shard, partition, 0), overflow: 0, write_units: 0, closed: false }
         });
 
         let (mut updates, mut counted_units, mut closing_units) = (0, 0, 0);
         let mut rest = clicks;
         while let Some(piece) = Piece::first_of(rest) {
+            if slot.closed {
+                let overflow = slot.overflow + 1;
+                let last = new_item(minute, shard, partition, overflow);
+                *slot = Slot { last, overflow, write_units: 0, closed: false };
+                bucket.items += 1;
+            }
             updates += 1;
-            let (before, products) = (slot.open.bytes(), slot.open.products());
-            if let Some(units) = slot.open.add(&piece, |product| self.topic.id_bytes(product)) {
+            let (before, products) = (slot.last.bytes(), slot.last.products());
+            if let Some(units) = slot.last.add(&piece, |product| self.topic.id_bytes(product)) {
                 counted_units += units;
-                bucket.counters += (slot.open.products() - products) as u64;
+                bucket.counters += (slot.last.products() - products) as u64;
                 // An item can shrink by a byte: 99 clicks take more room than 100.
-                bucket.bytes = bucket.bytes + slot.open.bytes() as u64 - before as u64;
-                bucket.largest_item = bucket.largest_item.max(slot.open.bytes());
+                bucket.bytes = bucket.bytes + slot.last.bytes() as u64 - before as u64;
+                bucket.largest_item = bucket.largest_item.max(slot.last.bytes());
+                slot.closed = slot.write_units >= CLOSE_FROM_WRITE_UNITS;
+                slot.write_units = units;
                 rest = behind(rest, piece.last);
             } else {
                 // Refused as full, then closed, then on in the next item.
                 updates += 1;
                 closing_units += super::item::write_units(before, before);
-                slot.overflow += 1;
-                slot.open = new_item(minute, shard, partition, slot.overflow);
-                bucket.items += 1;
-                bucket.full += 1;
+                slot.closed = true;
             }
+            bucket.closed += u64::from(slot.closed);
         }
         bucket.updates += updates;
         bucket.write_units += counted_units + closing_units;
