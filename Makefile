@@ -21,6 +21,7 @@ test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
+	$(VENV)/bin/python -m unittest discover --start-directory bench
 
 .PHONY: test-real
 test-real: $(TOOLS) ## Test on DynamoDB Local and a real Kafka; needs Java 17 and Maven
@@ -57,6 +58,17 @@ lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templ
 rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use it, delete it
 	$(VENV)/rehearse/bin/python tests/rehearse.py
 
+.PHONY: bench bench-quick
+bench: $(VENV)/bench/.installed ## Measure cost and speed beside what one would run instead: 15 minutes
+	$(VENV)/bench/bin/python bench/bench.py
+
+bench-quick: $(VENV)/bench/.installed ## Try the bench in two minutes; its figures mean little
+	$(VENV)/bench/bin/python bench/bench.py --quick
+
+.PHONY: bench-flink
+bench-flink: $(VENV)/bench/.installed $(VENV)/flink/.installed ## Measure Flink too, for the bench's table; downloads 330 MB, needs Java 17
+	$(VENV)/bench/bin/python bench/bench.py --only flink
+
 .PHONY: clean
 clean: ## Remove what was built and installed here
 	rm -rf target $(VENV) infra/.aws-sam
@@ -68,9 +80,13 @@ $(TOOLS): tests/requirements.txt
 	touch $@
 
 # One environment a requirements file, for their pins exclude one another.
-$(VENV)/rehearse/.installed $(VENV)/sam/.installed: $(VENV)/%/.installed: tests/requirements-%.txt $(TOOLS)
+$(VENV)/rehearse/.installed: tests/requirements-rehearse.txt
+$(VENV)/sam/.installed: tests/requirements-sam.txt
+$(VENV)/bench/.installed: bench/requirements.txt
+$(VENV)/flink/.installed: bench/requirements-flink.txt
+$(VENV)/%/.installed: $(TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)/$*
-	$(VENV)/$*/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement $<
+	$(VENV)/$*/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement $(filter %.txt,$^)
 	touch $@
 
 # No package of it is anywhere but its source; without optimisation that is a minute's build, and quick enough here.

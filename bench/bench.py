@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""Measures count-clicks beside what people would run instead, and all else that has a target.
+
+Every contender is a real Lambda function in a process of its own, invoked through the Lambda Runtime API, which this
+program plays, with the same MSK batches (see workload.py); each writes to an emulator of DynamoDB in another process,
+new for each run. Only the contender's own CPU counts, user and system, from before its first batch to behind its last.
+
+Started by `make bench`, which also installs what it needs. Writes results.json, README.md and the plots beside this
+file. Some 15 minutes after the builds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import contenders
+import flink
+import others
+import report
+from processes import ROOT
+from workload import Workload, batches
+
+RESULTS = pathlib.Path(__file__).with_name("results.json")
+# The least clicks of a run, so that what it takes is well above what measuring it takes.
+LEAST_CLICKS = 60_000
+
+SMALL = Workload("small", clicks_per_second=50, partitions=3, products=2_000)
+MEDIUM = Workload("medium", clicks_per_second=1_000, partitions=12, products=20_000)
+LARGE = Workload("large", clicks_per_second=10_000, partitions=12, products=100_000)
+
+SWEEPS: dict[str, list[int]] = {
+    "batch_size": [100, 300, 1_000, 3_000, 10_000],
+    "products": [200, 2_000, 20_000, 200_000],
+    "partitions": [1, 3, 12, 48, 192],
+    "clicks_per_second": [50, 250, 1_000, 4_000, 10_000],
+}
+
+
+def say(text: str) -> None:
+    """Tells how far it is."""
+    print(text, flush=True)
+
+
+def long_enough(workload: Workload) -> Workload:
+    """The workload with as many minutes as make enough clicks for a run."""
+    minutes = max(workload.minutes, math.ceil(LEAST_CLICKS / (60 * workload.clicks_per_second)))
+    return dataclasses.replace(workload, minutes=minutes)
+
+
+def traffic_start_ms(workload: Workload) -> int:
+    """A minute's start, such that the traffic ends within the last minute: the events are as new as in a live topic."""
+    return (int(time.time()) - workload.seconds) // 60 * 60 * 1_000
+
+
+def race(workload: Workload, racers: list[contenders.Contender], rounds: int) -> dict[str, Any]:
+    """The contenders over one workload, for the results."""
+    say(f"{workload}")
+    all_batches = list(batches(workload, traffic_start_ms(workload)))
+    runs = contenders.race(racers, all_batches, rounds, say)
+    records = [batch.records for batch in all_batches if batch.measured]
+    return {
+        "workload": dataclasses.asdict(workload),
+        "batches": len(records),
+        "records_a_batch": sum(records) / len(records),
+        "runs": {name: [dataclasses.asdict(run) for run in of_name] for name, of_name in runs.items()},
+    }
+
+
+def measure_contenders(quick: bool) -> list[dict[str, Any]]:
+    """All contenders over all workloads; those that have targets in more rounds."""
+    with_targets = [MEDIUM, dataclasses.replace(LARGE, key="user", window_seconds=10)]
+    if quick:
+        return [race(dataclasses.replace(workload, minutes=1), contenders.contenders(), 1) for workload in with_targets]
+    result = []
+    for size in (SMALL, MEDIUM, LARGE):
+        for key in ("product", "user"):
+            for window in (30, 10):
+                workload = dataclasses.replace(size, key=key, window_seconds=window)
+                rounds = 5 if workload in with_targets else 1
+                result.append(race(long_enough(workload), contenders.contenders(), rounds))
+    return result
+
+
+def measure_sweeps(quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """How what ours takes grows with each property of the medium workload."""
+    ours = [contender for contender in contenders.contenders() if contender.name == contenders.OURS]
+    result: dict[str, list[dict[str, Any]]] = {}
+    for name, values in SWEEPS.items():
+        result[name] = []
+        for value in values[1:4:2] if quick else values:
+            changes: dict[str, Any] = {"name": f"medium with {value} {name}", name: value}
+            workload = dataclasses.replace(MEDIUM, **changes)
+            workload = dataclasses.replace(workload, minutes=1) if quick else long_enough(workload)
+            result[name].append(race(workload, ours, 1 if quick else 3))
+    return result
+
+
+def measure_rank(quick: bool) -> dict[str, Any]:
+    """Ranking a full hour."""
+    say("rank-products, an hour of 60,000 products a minute")
+    return others.rank(6_000 if quick else 60_000, 1 if quick else 5)
+
+
+def measure_replay(quick: bool) -> dict[str, Any]:
+    """Replaying two hours."""
+    say("hot replay, 2,000,000 events")
+    return others.replay(100_000 if quick else 2_000_000, 1 if quick else 3)
+
+
+def measure_decode(quick: bool) -> dict[str, Any]:
+    """Decoding a full batch."""
+    say("decoding a batch of 10,000 records")
+    return others.decode(os.environ.get("CARGO", "cargo"), 1 if quick else 3)
+
+
+def measure_functions(quick: bool) -> dict[str, Any]:
+    """Zips and starts."""
+    say("the functions' zips and starts")
+    return others.functions(5 if quick else 40)
+
+
+def measure_flink(quick: bool) -> dict[str, Any]:
+    """The stream job."""
+    say("Flink, 2,000,000 and 8,000,000 events")
+    return flink.measure(*(100_000, 200_000, 1) if quick else (2_000_000, 8_000_000, 3))
+
+
+PARTS: dict[str, Callable[[bool], Any]] = {
+    "decode": measure_decode,
+    "functions": measure_functions,
+    "rank": measure_rank,
+    "replay": measure_replay,
+    "contenders": measure_contenders,
+    "sweeps": measure_sweeps,
+    "flink": measure_flink,
+}
+# Downloads and takes more than all else.
+ONLY_IF_ASKED = {"flink"}
+
+
+def build() -> None:
+    """The release builds: the functions with the features that they are deployed with, so without the local program."""
+    cargo = os.environ.get("CARGO", "cargo")
+    functions = ["-p", "count-clicks", "-p", "rank-products", "-p", "bench-contenders", "--bins"]
+    for what in (functions, ["-p", "hot", "--bin", "hot"]):
+        subprocess.run([cargo, "build", "--release", "--locked", *what], cwd=ROOT, check=True)
+
+
+def machine() -> str:
+    """What this runs on."""
+    information = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    models = {line.split(":", 1)[1].strip() for line in information.splitlines() if line.startswith("model name")}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    rust = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[
+        1
+    ]
+    cores = f"{os.cpu_count()} cores of {' and '.join(sorted(models)) or platform.machine()}"
+    return f"{cores}, {memory:.0f} GB, Linux {platform.release()}; Rust {rust}, Python {platform.python_version()}"
+
+
+def main() -> int:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--quick", action="store_true", help="try that all of it works, in a minute or two; writes nothing"
+    )
+    parser.add_argument(
+        "--only", metavar="PART", action="append", choices=PARTS, help=f"one of: {', '.join(PARTS)}; again for more"
+    )
+    parser.add_argument("--no-build", action="store_true", help="take the release binaries as they are")
+    arguments = parser.parse_args()
+
+    if not arguments.no_build:
+        build()
+    started = time.monotonic()
+    try:
+        results = {} if arguments.quick else json.loads(RESULTS.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        results = {}
+    for name, part in PARTS.items():
+        if name in (arguments.only or PARTS.keys() - ONLY_IF_ASKED):
+            results[name] = part(arguments.quick)
+    results["machine"] = machine()
+    results["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    say(f"\n{report.summary(results)}\n\n{time.monotonic() - started:.0f} s")
+    if not arguments.quick:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        report.write(results, RESULTS.parent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Flink over the events of the medium workload: no function, so measured by itself.
+
+The job is a plain Java program on the jars of PyFlink's wheel, so that all CPU is that of one process. Start and warming
+up, which are much of a short run, are subtracted: what counts is the difference between a long run and a short one.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+from processes import ROOT, TARGET, binary
+from runtime_api import FunctionError
+
+JARS = ".venv/flink/lib/python3*/site-packages/pyflink/lib"
+EVENTS_A_MINUTE = 60_000
+PRODUCTS = 20_000
+
+
+def compile_job(folder: pathlib.Path) -> str:
+    """Compiles the job, and returns the classpath that it runs with."""
+    jars = next(ROOT.glob(JARS), None)
+    if jars is None or shutil.which("javac") is None:
+        raise SystemExit("bench: Flink needs its jars and a JDK: install Java 17, then `make bench-flink`")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "bench" / "flink" / "HotProducts.java"
+    subprocess.run(
+        ["javac", "-nowarn", "-cp", f"{jars}/*", "-d", folder, source], check=True, stderr=subprocess.DEVNULL
+    )
+    return f"{folder}:{jars}/*"
+
+
+def generate(events: int, file: pathlib.Path) -> None:
+    """Writes as many events of the medium workload, all of them clicks."""
+    minutes = -(-events // EVENTS_A_MINUTE)
+    command = [
+        str(binary("hot")),
+        "generate",
+        "--events",
+        str(events),
+        "--products",
+        str(PRODUCTS),
+        "--minutes",
+        str(minutes),
+    ]
+    with file.open("wb") as out:
+        subprocess.run([*command, "--ignored-share", "0", "--disorder", "2s"], stdout=out, check=True)
+
+
+def run(classpath: str, file: pathlib.Path, events: int) -> dict[str, float]:
+    """One run over a file."""
+    opens = [f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util")]
+    command = ["java", "-Xmx1g", *opens, "-cp", classpath, "HotProducts", str(file)]
+    with tempfile.TemporaryFile() as out:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        output = out.read().decode(errors="replace")
+    counted = re.search(r"^clicks (\d+)$", output, re.MULTILINE)
+    if process.returncode != 0 or not counted or int(counted[1]) != events:
+        raise FunctionError(f"Flink did not count {events} clicks: {output[-2_000:]}")
+    return {
+        "wall_seconds": wall,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_megabytes": usage.ru_maxrss * 1_024 / 1e6,
+    }
+
+
+def measure(short: int, long: int, rounds: int) -> dict[str, Any]:
+    """CPU seconds per million clicks, by the difference between `long` and `short` events."""
+    classpath = compile_job(TARGET / "bench" / "flink")
+    runs: dict[int, list[dict[str, float]]] = {short: [], long: []}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {events: pathlib.Path(folder) / f"{events}.jsonl" for events in runs}
+        for events, file in files.items():
+            generate(events, file)
+        for _ in range(rounds):
+            for events, file in files.items():
+                runs[events].append(run(classpath, file, events))
+    pairs = zip(runs[short], runs[long], strict=True)
+    return {
+        "events": [short, long],
+        "runs": list(runs.values()),
+        "cpu_seconds_per_million": [(b["cpu_seconds"] - a["cpu_seconds"]) * 1e6 / (long - short) for a, b in pairs],
+        "peak_megabytes": [one["peak_megabytes"] for one in runs[long]],
+    }

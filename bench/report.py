@@ -1,0 +1,285 @@
+"""The results as a page in Markdown and as plots."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from contenders import OURS, Run, contenders
+from figures import Figure, markdown, number
+
+Results = dict[str, Any]
+
+COLOURS = {"cpu": "#c2410c", "write_units": "#1d4ed8", "ours": "#15803d", "others": "#94a3b8"}
+AXES = {
+    "batch_size": "records in a batch, at most",
+    "products": "products",
+    "partitions": "partitions",
+    "clicks_per_second": "clicks per second",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a figure should be at most."""
+
+    what: str
+    limit: float
+    unit: str
+    figure: Callable[[Results], Figure | None]
+
+
+def _cpu(runs: list[dict[str, Any]]) -> Figure:
+    return Figure.of(Run(**run).cpu_seconds_per_million for run in runs)
+
+
+def _write_units(runs: list[dict[str, Any]]) -> Figure:
+    return Figure.of(Run(**run).write_units_per_thousand for run in runs)
+
+
+def _calls(runs: list[dict[str, Any]]) -> Figure:
+    return Figure.of(Run(**run).updates_per_thousand for run in runs)
+
+
+def _memory(runs: list[dict[str, Any]]) -> Figure:
+    return Figure.of(run["peak_megabytes"] for run in runs)
+
+
+def find_race(results: Results, name: str, key: str, window: int) -> dict[str, Any] | None:
+    """What was measured over a workload."""
+    races: list[dict[str, Any]] = results.get("contenders", [])
+    for race in races:
+        workload = race["workload"]
+        if (workload["name"], workload["key"], workload["window_seconds"]) == (name, key, window):
+            return race
+    return None
+
+
+def _ours(name: str, key: str, window: int, figure: Callable[[Any], Figure]) -> Callable[[Results], Figure | None]:
+    def of(results: Results) -> Figure | None:
+        race = find_race(results, name, key, window)
+        return figure(race["runs"][OURS]) if race else None
+
+    return of
+
+
+def _of_runs(part: str, name: str) -> Callable[[Results], Figure | None]:
+    return lambda results: Figure.of(run[name] for run in results[part]["runs"]) if part in results else None
+
+
+def _of_functions(figure: Callable[[dict[str, Any], str], float]) -> Callable[[Results], Figure | None]:
+    """The greater of the two functions' figures."""
+
+    def of(results: Results) -> Figure | None:
+        if "functions" not in results:
+            return None
+        return Figure.of([max(figure(results["functions"], name) for name in (OURS, "rank-products"))])
+
+    return of
+
+
+def start(functions: dict[str, Any], name: str) -> float:
+    """How long a function takes to its first poll, in milliseconds."""
+    return Figure.of(functions["start_milliseconds"][name]).median
+
+
+TARGETS = [
+    Target("CPU per million clicks, medium, 30 s, by product", 1.2, "s", _ours("medium", "product", 30, _cpu)),
+    Target(
+        "write units per 1,000 clicks, medium, 30 s, by product", 6, "", _ours("medium", "product", 30, _write_units)
+    ),
+    Target("write units per 1,000 clicks, large, 10 s, by user", 40, "", _ours("large", "user", 10, _write_units)),
+    Target(
+        "decode, sort and group a batch of 10,000 records, 2.6 MB",
+        5,
+        "ms",
+        lambda results: Figure.of(results["decode"]["milliseconds"]) if "decode" in results else None,
+    ),
+    Target("rank an hour of 3.6 million counters: CPU", 3, "s", _of_runs("rank", "cpu_seconds")),
+    Target("the same: peak memory", 256, "MB", _of_runs("rank", "peak_megabytes")),
+    Target("replay 2,000,000 events: wall clock", 15, "s", _of_runs("replay", "wall_seconds")),
+    Target("the same: peak memory", 300, "MB", _of_runs("replay", "peak_megabytes")),
+    Target("zip of a function", 6, "MB", _of_functions(lambda functions, name: functions["zip_megabytes"][name])),
+    Target(
+        "start to first poll, above that of an empty function",
+        10,
+        "ms",
+        _of_functions(lambda functions, name: start(functions, name) - start(functions, "empty")),
+    ),
+]
+
+
+def targets_table(results: Results) -> str:
+    """The targets, and what was measured."""
+    rows = []
+    for target in TARGETS:
+        figure = target.figure(results)
+        if figure is not None:
+            met = "yes" if figure.median <= target.limit else "**no**"
+            rows.append(
+                [target.what, f"≤ {target.limit:g} {target.unit}".strip(), f"{figure} {target.unit}".strip(), met]
+            )
+    return markdown(["what", "target", "measured", "met"], rows)
+
+
+def race_table(race: dict[str, Any], flink: dict[str, Any] | None = None) -> str:
+    """The contenders over one workload."""
+    rows = []
+    for contender in contenders():
+        runs = race["runs"][contender.name]
+        figures = [str(figure(runs)) for figure in (_cpu, _write_units, _calls)]
+        rows.append([contender.title, *figures, f"{_memory(runs).median:.0f}"])
+    if flink:
+        figure = Figure.of(flink["cpu_seconds_per_million"])
+        rows.append(["Flink, no sink", str(figure), "–", "–", f"{Figure.of(flink['peak_megabytes']).median:.0f}"])
+    header = ["contender", "CPU s per million clicks", "write units per 1,000", "calls per 1,000", "peak MB"]
+    return markdown(header, rows)
+
+
+def matrix(results: Results, figure: Callable[[Any], Figure]) -> str:
+    """One figure of all contenders over all workloads."""
+    header = ["workload", "records a batch", *(contender.title for contender in contenders())]
+    rows = []
+    for race in results["contenders"]:
+        workload = race["workload"]
+        name = f"{workload['name']}, by {workload['key']}, {workload['window_seconds']} s"
+        cells = [number(figure(race["runs"][contender.name]).median) for contender in contenders()]
+        rows.append([name, number(race["records_a_batch"]), *cells])
+    return markdown(header, rows)
+
+
+def summary(results: Results) -> str:
+    """What is printed."""
+    parts = [targets_table(results)]
+    if race := find_race(results, "medium", "product", 30):
+        parts.append(f"medium, keyed by product, 30 s:\n\n{race_table(race, results.get('flink'))}")
+    return "\n\n".join(parts)
+
+
+def page(results: Results) -> str:
+    """The page in Markdown."""
+    parts = [
+        "# What it costs, measured\n\nWritten by `make bench`; see [`bench.py`](bench.py) for how it is measured, and "
+        "[`workload.py`](workload.py) for\nthe traffic. A figure is the median of its runs, with the lowest and the "
+        "highest behind it.",
+        f"{results['date']}, on {results['machine']}.",
+        f"## Targets\n\n{targets_table(results)}",
+    ]
+    race = find_race(results, "medium", "product", 30)
+    if race:
+        parts += [
+            "## Beside what one would run instead\n\nMedium: 1,000 clicks/s over 12 partitions on 20,000 products, keyed "
+            f"by product, batch window 30 s.\n\n{race_table(race, results.get('flink'))}",
+            "![CPU and write units of the contenders](contenders.svg)",
+            "The contenders in Rust decode with our code; what differs is how they write. Those in Python are run by "
+            "AWS's own\nruntime. Each counts in the emulator's memory over plain HTTP: TLS is left out for all of them "
+            "alike.",
+        ]
+        if "flink" in results:
+            parts.append(
+                "Flink runs the original job on one file, without storage: key by product, minute windows, hourly sums "
+                "every five\nminutes. Its figure is the difference between a long run and a short one, so without start "
+                "and warming up\n(`make bench-flink`)."
+            )
+    if results.get("contenders"):
+        parts += [
+            "## All workloads\n\nSmall: 50 clicks/s, 3 partitions, 2,000 products; large: 10,000 clicks/s, 12 partitions, "
+            f"100,000 products. Zipf 1.0.\n\nCPU seconds per million clicks:\n\n{matrix(results, _cpu)}",
+            f"Write units per thousand clicks:\n\n{matrix(results, _write_units)}",
+            f"Calls per thousand clicks:\n\n{matrix(results, _calls)}",
+        ]
+    if "sweeps" in results:
+        parts.append(
+            "## How it grows\n\nThe medium workload, with one property changed at a time.\n\n"
+            "![How CPU and write units grow](growth.svg)"
+        )
+    if "functions" in results:
+        functions = results["functions"]
+        rows = [
+            [name, f"{size:.2f}", str(Figure.of(functions["start_milliseconds"][name]))]
+            for name, size in functions["zip_megabytes"].items()
+        ]
+        parts.append(f"## Size and start\n\n{markdown(['function', 'zip, MB', 'start to first poll, ms'], rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def plot_contenders(race: dict[str, Any], flink: dict[str, Any] | None, path: pathlib.Path) -> None:
+    """Bars: CPU and write units of each contender."""
+    import matplotlib.pyplot as plt
+
+    titles = [contender.title for contender in contenders()]
+    runs = [race["runs"][contender.name] for contender in contenders()]
+    cpu = [_cpu(of_one) for of_one in runs]
+    write_units: list[Figure | None] = [_write_units(of_one) for of_one in runs]
+    if flink:
+        titles.append("Flink, no sink")
+        cpu.append(Figure.of(flink["cpu_seconds_per_million"]))
+        write_units.append(None)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
+    for axis, title, bars in (
+        (axes[0], "CPU seconds per million clicks", cpu),
+        (axes[1], "DynamoDB write units per thousand clicks", write_units),
+    ):
+        axis.set_xscale("log")
+        axis.set_title(title, fontsize=10)
+        for position, bar in enumerate(bars):
+            if bar is None:
+                continue
+            colour = COLOURS["ours"] if position == 0 else COLOURS["others"]
+            spread = [[bar.median - bar.low], [bar.high - bar.median]]
+            axis.barh(position, bar.median, color=colour, xerr=spread, ecolor="#334155", capsize=2)
+            axis.annotate(f" {number(bar.median)}", (bar.high, position), va="center", fontsize=9)
+        axis.set_yticks(range(len(titles)), titles, fontsize=9)
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()
+    _save(figure, path)
+
+
+def plot_growth(sweeps: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
+    """Four small plots: what ours takes as each property of the medium workload grows."""
+    import matplotlib.pyplot as plt
+
+    figure, grid = plt.subplots(2, 2, figsize=(10, 6), layout="constrained")
+    for axis, (name, races) in zip(grid.flat, sweeps.items(), strict=True):
+        values = [race["workload"][name] for race in races]
+        axis.set_xscale("log")
+        axis.set_xlabel(AXES[name], fontsize=9)
+        lines = []
+        for place, label, colour, of in (
+            (axis, "CPU s per million clicks", COLOURS["cpu"], _cpu),
+            (axis.twinx(), "write units per 1,000 clicks", COLOURS["write_units"], _write_units),
+        ):
+            figures = [of(race["runs"][OURS]) for race in races]
+            lines += place.plot(values, [one.median for one in figures], "o-", color=colour, label=label, markersize=4)
+            place.fill_between(
+                values, [one.low for one in figures], [one.high for one in figures], color=colour, alpha=0.15
+            )
+            place.set_ylim(bottom=0)
+            place.set_ylabel(label, color=colour, fontsize=8)
+            place.tick_params(axis="y", labelcolor=colour, labelsize=8)
+            place.spines["top"].set_visible(False)
+        axis.set_xticks(values, [f"{value:,}" for value in values], fontsize=8)
+        axis.minorticks_off()
+    _save(figure, path)
+
+
+def _save(figure: Any, path: pathlib.Path) -> None:
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    # The same results give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "hot-products"}):
+        figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def write(results: Results, folder: pathlib.Path) -> None:
+    """Writes the page and its plots to `folder`."""
+    if race := find_race(results, "medium", "product", 30):
+        plot_contenders(race, results.get("flink"), folder / "contenders.svg")
+    if "sweeps" in results:
+        plot_growth(results["sweeps"], folder / "growth.svg")
+    (folder / "README.md").write_text(page(results), encoding="utf-8")

@@ -1,0 +1,157 @@
+"""The parts of the bench that decide its figures: batches, statistics, tables. Nothing is started."""
+
+import base64
+import collections
+import dataclasses
+import json
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import figures
+import others
+import report
+import workload
+from workload import Workload
+
+START_MS = 1_672_159_800_000
+MEDIUM = Workload("medium", clicks_per_second=1_000, partitions=12, products=20_000)
+SMALL = Workload("small", clicks_per_second=50, partitions=3, products=2_000, minutes=1)
+
+
+def records(batch):
+    """The records of a batch by source."""
+    return json.loads(batch.body)["records"]
+
+
+class Batches(unittest.TestCase):
+    def test_the_same_workload_gives_the_same_bytes(self):
+        def bodies(one):
+            return [batch.body for batch in workload.batches(one, START_MS)]
+
+        self.assertEqual(bodies(SMALL), bodies(SMALL))
+        self.assertNotEqual(bodies(SMALL), bodies(dataclasses.replace(SMALL, seed=2)))
+
+    def test_each_source_is_delivered_in_order_and_without_a_gap(self):
+        for key in ("product", "user"):
+            offsets = collections.defaultdict(lambda: 4_000_000)
+            delivered = 0
+            for batch in workload.batches(dataclasses.replace(SMALL, key=key), START_MS):
+                self.assertGreaterEqual(batch.delivered_ms, delivered)
+                delivered = batch.delivered_ms
+                self.assertEqual(sum(map(len, records(batch).values())), batch.records)
+                for source, of_source in records(batch).items():
+                    for record in of_source:
+                        self.assertEqual(source, f"{record['topic']}-{record['partition']}")
+                        self.assertEqual(record["offset"], offsets[source])
+                        offsets[source] += 1
+            self.assertEqual(set(offsets), {"clicks-0", "clicks-1", "clicks-2"})
+
+    def test_a_key_has_one_partition_and_is_the_events(self):
+        for key, field in (("product", "product_id"), ("user", "user_id")):
+            places = collections.defaultdict(set)
+            for batch in workload.batches(dataclasses.replace(SMALL, key=key), START_MS):
+                for source, of_source in records(batch).items():
+                    for record in of_source:
+                        event = json.loads(base64.b64decode(record["value"]))
+                        self.assertEqual(base64.b64decode(record["key"]).decode(), event[field])
+                        self.assertEqual(event["action"], "click")
+                        places[event[field]].add(source)
+            self.assertTrue(all(len(sources) == 1 for sources in places.values()))
+
+    def test_events_are_of_the_last_seconds_before_their_delivery(self):
+        for batch in workload.batches(SMALL, START_MS):
+            for of_source in records(batch).values():
+                for record in of_source:
+                    time = json.loads(base64.b64decode(record["value"]))["event_time"] - START_MS
+                    self.assertGreaterEqual(time, 0)
+                    self.assertLessEqual(time, batch.delivered_ms)
+                    self.assertLess(batch.delivered_ms - time, 30_000 + workload.DISORDER_MS + 1_000)
+
+    def test_a_batch_ends_with_its_window_or_its_size(self):
+        ends = collections.Counter()
+        for batch in workload.batches(dataclasses.replace(SMALL, batch_size=1_000), START_MS):
+            self.assertLessEqual(batch.records, 1_000)
+            ends[batch.records == 1_000] += 1
+        self.assertGreater(ends[False], 0)
+        small = dataclasses.replace(SMALL, partitions=1, batch_size=100)
+        self.assertEqual({batch.records for batch in workload.batches(small, START_MS)}, {100})
+
+    def test_a_batch_stays_below_lambdas_payload(self):
+        one = Workload("huge", 10_000, partitions=1, products=10, minutes=1, window_seconds=3, batch_size=100_000)
+        first = next(workload.batches(one, START_MS))
+        sizes = [len(batch.body) for batch in workload.batches(dataclasses.replace(one, window_seconds=30), START_MS)]
+        self.assertLess(len(first.body), max(sizes))
+        self.assertLess(max(sizes), workload.MAX_PAYLOAD_BYTES)
+        self.assertGreater(max(sizes), 0.99 * workload.MAX_PAYLOAD_BYTES)
+
+    def test_whole_minutes_are_measured_after_the_first_window(self):
+        delivered = list(workload.batches(SMALL, START_MS))
+        self.assertTrue(all(batch.measured == (batch.delivered_ms > 30_000) for batch in delivered))
+        clicks = sum(batch.records for batch in delivered if batch.measured)
+        self.assertAlmostEqual(clicks, 60 * 50, delta=200)
+
+    def test_a_record_has_the_size_of_a_real_one(self):
+        batch = next(workload.batches(MEDIUM, START_MS))
+        self.assertAlmostEqual(len(batch.body) / batch.records, 260, delta=10)
+
+
+class Pollers(unittest.TestCase):
+    def test_there_are_as_few_as_keep_a_window_below_the_batch_size(self):
+        self.assertEqual(workload.pollers(SMALL), 1)
+        # The hottest product alone has a tenth of the clicks, so three pollers of 10,000 on average are too few.
+        self.assertEqual(workload.pollers(MEDIUM), 4)
+        self.assertEqual(workload.pollers(dataclasses.replace(MEDIUM, window_seconds=10)), 2)
+
+    def test_there_is_at_most_one_a_partition(self):
+        self.assertEqual(workload.pollers(dataclasses.replace(MEDIUM, clicks_per_second=10_000)), 12)
+
+    def test_the_shares_of_the_partitions_are_those_of_the_traffic(self):
+        shares = workload.partition_shares(SMALL)
+        self.assertAlmostEqual(sum(shares), 1)
+        found = collections.Counter(
+            workload.partition_of(f"p{product}", SMALL.partitions)
+            for _, _, product, _ in workload.clicks(dataclasses.replace(SMALL, clicks_per_second=500), START_MS)
+        )
+        for partition, share in enumerate(shares):
+            self.assertAlmostEqual(found[partition] / found.total(), share, delta=0.02)
+
+
+class Figures(unittest.TestCase):
+    def test_a_figure_is_the_median_with_its_spread(self):
+        self.assertEqual(str(figures.Figure.of([3, 1.5, 2])), "2.00 (1.50–3.00)")
+        self.assertEqual(str(figures.Figure.of([1_234.5])), "1,234")
+        self.assertEqual(figures.Figure.of([1, 2, 3, 100]).median, 2.5)
+
+    def test_a_table_is_aligned(self):
+        self.assertEqual(
+            figures.markdown(["what", "s"], [["a longer one", "1.25"], ["b", "10"]]),
+            "| what         |    s |\n| ------------ | ---: |\n| a longer one | 1.25 |\n| b            |   10 |",
+        )
+
+    def test_divans_table_is_read(self):
+        output = (
+            "Timer precision: 20 ns\n"
+            "decode         fastest       │ slowest       │ median        │ mean          │ samples │ iters\n"
+            "╰─ full_batch  3.912 ms      │ 6.1 ms        │ 950.5 µs      │ 4.2 ms        │ 100     │ 100\n"
+            "               659 MB/s      │ 500 MB/s      │ 640 MB/s      │ 600 MB/s      │         │\n"
+        )
+        self.assertAlmostEqual(others.divan_median(output, "full_batch"), 0.9505)
+        with self.assertRaisesRegex(ValueError, "no bench other"):
+            others.divan_median(output, "other")
+
+
+class Report(unittest.TestCase):
+    def test_a_target_that_is_missed_says_so(self):
+        run = {"wall_seconds": 1.0, "cpu_seconds": 2.0, "peak_megabytes": 300.0}
+        table = report.targets_table({"rank": {"runs": [run, {**run, "cpu_seconds": 4.0}]}})
+        lines = table.splitlines()
+        self.assertEqual(len(lines), 4, "a part that was not measured has no row")
+        self.assertRegex(lines[2], r"≤ 3 s \| +3\.00 \(2\.00–4\.00\) s \| +yes")
+        self.assertRegex(lines[3], r"≤ 256 MB \| +300 MB \| +\*\*no\*\*")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,62 @@
+//! Decoding, sorting and grouping one full batch: 10,000 records of twelve partitions, 2.6 MB.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_lambda_events::kafka::{KafkaEvent, KafkaRecord};
+use base64_simd::STANDARD;
+use count_clicks::batch::Batch;
+use divan::{Bencher, black_box};
+use hot_products::{Policy, UnixMillis};
+
+const RECORDS: u64 = 10_000;
+const PARTITIONS: u64 = 12;
+const PRODUCTS: f64 = 20_000.0;
+/// 2022-12-27T16:50:00Z.
+const START: i64 = 1_672_159_800_000;
+/// The records are of a batch window of this length.
+const WINDOW_MS: u64 = 30_000;
+
+fn main() {
+    divan::main();
+}
+
+/// As `bench/workload.py` has them, keyed by product; ids are log-uniform, which is Zipf's law with exponent 1.
+fn event() -> String {
+    let mut records: HashMap<String, Vec<KafkaRecord>> = HashMap::new();
+    for number in 0..RECORDS {
+        // Weyl's sequence: spread evenly, and the same each time.
+        let random = (number as f64 * 0.618_033_988_749_895).fract();
+        let product = format!("p{}", PRODUCTS.powf(random) as u64);
+        let event_time = START + (number * WINDOW_MS / RECORDS) as i64;
+        let value = format!(
+            r#"{{"event_time":{event_time},"product_id":"{product}","action":"click","user_id":"u_{}"}}"#,
+            number * 7919 % 100_000
+        );
+        let partition = product.bytes().map(u64::from).sum::<u64>() % PARTITIONS;
+        let of_partition = records.entry(format!("clicks-{partition}")).or_default();
+        let mut record = KafkaRecord::default();
+        record.topic = Some("clicks".to_owned());
+        record.partition = partition as i64;
+        record.offset = 4_000_000 + of_partition.len() as i64;
+        record.timestamp.0 = UnixMillis(event_time).utc();
+        record.timestamp_type = Some("CREATE_TIME".to_owned());
+        record.key = Some(STANDARD.encode_to_string(product));
+        record.value = Some(STANDARD.encode_to_string(value));
+        of_partition.push(record);
+    }
+    let mut event = KafkaEvent::default();
+    event.event_source = Some("aws:kafka".to_owned());
+    event.bootstrap_servers = Some("b-1.shop.c2.kafka.us-east-1.amazonaws.com:9098".to_owned());
+    event.records = records;
+    serde_json::to_string(&event).unwrap_or_default()
+}
+
+#[divan::bench]
+fn full_batch(bencher: Bencher<'_, '_>) {
+    let event = event();
+    let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
+    let now = UnixMillis(START + WINDOW_MS as i64);
+    bencher
+        .counter(divan::counter::BytesCount::new(event.len()))
+        .bench(|| Batch::decode(black_box(&event), None, &policy, now).map(|batch| batch.clicks()));
+}
