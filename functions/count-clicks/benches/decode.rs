@@ -58,5 +58,5 @@ fn full_batch(bencher: Bencher<'_, '_>) {
     let now = UnixMillis(START + WINDOW_MS as i64);
     bencher
         .counter(divan::counter::BytesCount::new(event.len()))
-        .bench(|| Batch::decode(black_box(&event), None, &policy, now).map(|batch| batch.clicks()));
+        .bench(|| Batch::decode(black_box(event.as_bytes()), None, &policy, now).map(|batch| batch.clicks()));
 }
