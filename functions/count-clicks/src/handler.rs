@@ -61,8 +61,8 @@ impl Summary {
         self.largest_item_kb = self.largest_item_kb.max((progress.counted > 0).then_some(progress.largest_update));
     }
 
-    /// The summary as the one line that the function logs, with what went wrong if anything did.
-    pub fn log_line(&self, now: UnixMillis, error: Option<&CountError>) -> String {
+    /// The summary as the one line that the function, deployed as `function`, logs, with what went wrong if anything did.
+    pub fn log_line(&self, function: &str, now: UnixMillis, error: Option<&CountError>) -> String {
         let count = |value| (Unit::Count, Some(value));
         let metrics = [
             ("records", count(self.records)),
@@ -81,7 +81,7 @@ impl Summary {
             self.newest_event_time.map(|time| ("newest_event_time", json!(time))),
             error.map(|error| ("error", json!(error.to_string()))),
         ];
-        metrics::line("count-clicks", now, &metrics, fields.into_iter().flatten())
+        metrics::line(function, now, &metrics, fields.into_iter().flatten())
     }
 }
 

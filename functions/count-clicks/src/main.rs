@@ -42,7 +42,8 @@ async fn main() -> Result<(), Error> {
         let (summary, result) = function.handle(body, deadline).await;
         #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from standard output")]
         {
-            println!("{}", summary.log_line(SystemClock.now(), result.as_ref().err()));
+            let function = &event.context.env_config.function_name;
+            println!("{}", summary.log_line(function, SystemClock.now(), result.as_ref().err()));
         }
         result.map(|()| summary).map_err(|error| Diagnostic {
             error_type: match &error {

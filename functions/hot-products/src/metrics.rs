@@ -20,8 +20,10 @@ pub enum Unit {
     Kilobytes,
 }
 
-/// The log line for `function`: each of `metrics` with its unit, and the other `fields` as they are. A metric without a
-/// value is left out.
+/// The log line for `function`, the name it is deployed under: each of `metrics` with its unit, and the other `fields` as
+/// they are. A metric without a value is left out.
+///
+/// The name is the metrics' only dimension, so that two stacks in one account have metrics of their own.
 ///
 /// The format is CloudWatch's embedded metric format (Amazon CloudWatch User Guide, "Specification: Embedded metric
 /// format").
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn a_line_is_of_the_embedded_metric_format() {
         let metrics = [("records", Unit::Count, Some(3)), ("lag_ms", Unit::Milliseconds, None)];
-        let line = line("count-clicks", UnixMillis(5), &metrics, [("why", json!("x\ny"))]);
+        let line = line("shop-count-clicks", UnixMillis(5), &metrics, [("why", json!("x\ny"))]);
         assert!(!line.contains('\n'));
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
@@ -69,7 +71,7 @@ mod tests {
                     "Dimensions": [["function"]],
                     "Metrics": [{"Name": "records", "Unit": "Count"}],
                 }]},
-                "function": "count-clicks",
+                "function": "shop-count-clicks",
                 "records": 3,
                 "why": "x\ny",
             })

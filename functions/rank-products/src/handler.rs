@@ -45,8 +45,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The summary as the one line that the function logs.
-    pub fn log_line(&self, now: UnixMillis) -> String {
+    /// The summary as the one line that the function, deployed as `function`, logs.
+    pub fn log_line(&self, function: &str, now: UnixMillis) -> String {
         let metrics = [
             ("total_clicks", Unit::Count, self.total_clicks),
             ("distinct_products", Unit::Count, self.distinct_products),
@@ -60,7 +60,7 @@ impl Summary {
         ]
         .map(|(name, unit, value)| (name, unit, Some(value)));
         let fields = [("window_start", json!(self.window_start)), ("window_end", json!(self.window_end))];
-        metrics::line("rank-products", now, &metrics, fields)
+        metrics::line(function, now, &metrics, fields)
     }
 }
 

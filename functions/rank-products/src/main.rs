@@ -28,7 +28,7 @@ async fn main() -> Result<(), Error> {
         })?;
         #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from standard output")]
         {
-            println!("{}", summary.log_line(SystemClock.now()));
+            println!("{}", summary.log_line(&event.context.env_config.function_name, SystemClock.now()));
         }
         Ok::<_, Diagnostic>(summary)
     }))
