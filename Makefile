@@ -44,7 +44,7 @@ scale: ## Show how far it scales, by a simulation; about a minute
 	$(CARGO) run --locked --bin hot -- scale
 
 .PHONY: lint
-lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the template
+lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templates
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	$(CARGO) clippy --locked --workspace --test real -- --deny warnings
@@ -52,7 +52,7 @@ lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templ
 	$(CARGO) fetch --locked
 	$(DENY) --offline --locked check bans licenses sources
 	$(VENV)/bin/python tests/infra/lint.py
-	$(VENV)/bin/checkov --file infra/template.yaml --framework cloudformation --compact --quiet --skip-download
+	$(VENV)/bin/checkov --file infra/template.yaml infra/msk.yaml --framework cloudformation --compact --quiet --skip-download
 
 .PHONY: rehearse
 rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use it, delete it
@@ -73,7 +73,7 @@ bench-flink: $(VENV)/bench/.installed $(VENV)/flink/.installed ## Measure Flink 
 clean: ## Remove what was built and installed here
 	rm -rf target $(VENV) infra/.aws-sam
 
-# cargo-lambda and the template's linters, pinned. Debian has venv in a package of its own.
+# cargo-lambda and the templates' linters, pinned. Debian has venv in a package of its own.
 $(TOOLS): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement tests/requirements.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lints infra/template.yaml with cfn-lint: as it is written, and as CloudFormation sees it after the SAM transform.
+"""Lints the templates in infra with cfn-lint: as they are written, and as CloudFormation sees them after the SAM transform.
 
 Any finding, also a mere hint, ends with exit code 1. Works offline and without AWS credentials.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import sam
+
 
 def cfn_lint(what, path):
     """Runs cfn-lint, hints included; true if it has nothing to say."""
@@ -26,22 +27,29 @@ def cfn_lint(what, path):
     return good
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("template", nargs="?", type=pathlib.Path, default=sam.TEMPLATE, help="default: infra/template.yaml")
-    template = parser.parse_args().template
-
-    good = cfn_lint("as written", template)
+def lint(template):
+    """Lints one template; true if there is nothing to say."""
+    source = sam.load(template)
+    good = cfn_lint(f"{template.name} as written", template)
+    if "Transform" not in source:
+        return good
     try:
-        transformed = sam.transform(sam.load(template))
+        transformed = sam.transform(source)
     except Exception as error:  # the translator's errors have no class in common, and each is a finding
-        print(f"FAILED SAM transform\n{error}")
-        return 1
+        print(f"FAILED SAM transform of {template.name}\n{error}")
+        return False
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "transformed.json"
         path.write_text(json.dumps(transformed, indent=2), encoding="utf-8")
-        good &= cfn_lint("after the SAM transform", path)
-    return 0 if good else 1
+        return cfn_lint(f"{template.name} after the SAM transform", path) and good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    both = [sam.TEMPLATE, sam.MSK_TEMPLATE]
+    parser.add_argument("templates", nargs="*", type=pathlib.Path, default=both, help="default: all in infra")
+    results = [lint(template) for template in parser.parse_args().templates]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

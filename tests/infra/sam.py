@@ -1,10 +1,11 @@
-"""The SAM template as CloudFormation will see it, without an AWS account.
+"""The templates as CloudFormation will see them, without an AWS account.
 
 `transform` is what AWS does to the template at deployment; `Resolver` fills in parameters, pseudo parameters and ARNs, so
 that a test can compare plain strings.
 """
 
 import copy
+import ipaddress
 import logging
 import os
 import pathlib
@@ -21,7 +22,9 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 # It counts its own features for AWS, and warns that nobody collects the figures.
 logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
 
-TEMPLATE = pathlib.Path(__file__).resolve().parents[2] / "infra" / "template.yaml"
+INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
+TEMPLATE = INFRA / "template.yaml"
+MSK_TEMPLATE = INFRA / "msk.yaml"
 
 ACCOUNT = "123456789012"
 CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
@@ -40,7 +43,8 @@ def load(path=TEMPLATE):
 
 def parameters(template, overrides=None):
     """Every parameter's value: given, or its default. Like CloudFormation, all of them strings."""
-    given = {"MskClusterArn": CLUSTER, **(overrides or {})}
+    given = {"MskClusterArn": CLUSTER} if "MskClusterArn" in template["Parameters"] else {}
+    given |= overrides or {}
     unknown = given.keys() - template["Parameters"].keys()
     if unknown:
         raise ValueError(f"the template has no parameter {', '.join(sorted(unknown))}")
@@ -83,7 +87,15 @@ class Resolver:
         }
 
     def resources(self):
-        return {name: self(resource) for name, resource in self.template["Resources"].items()}
+        return self._existing(self.template["Resources"])
+
+    def outputs(self):
+        return self._existing(self.template["Outputs"])
+
+    def _existing(self, section):
+        """What there is of a section: without that whose condition does not hold."""
+        exists = (name for name, entry in section.items() if "Condition" not in entry or self._condition(entry["Condition"]))
+        return {name: self(section[name]) for name in exists}
 
     def __call__(self, value):
         if isinstance(value, list):
@@ -106,10 +118,20 @@ class Resolver:
         if name in self.refs:
             return self.refs[name]
         kind, _, properties = self._resource(name)
-        if kind in ("AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::Lambda::Function"):
-            return self(properties[{"Table": "TableName", "LogGroup": "LogGroupName", "Function": "FunctionName"}[kind.split("::")[-1]]])
+        named = {
+            "AWS::DynamoDB::Table": "TableName",
+            "AWS::Logs::LogGroup": "LogGroupName",
+            "AWS::Lambda::Function": "FunctionName",
+            "AWS::CloudWatch::Dashboard": "DashboardName",
+        }
+        if kind in named:
+            return self(properties[named[kind]])
         if kind == "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self(properties['QueueName'])}"
+        if kind == "AWS::SNS::Topic":
+            return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
+        if kind.startswith("AWS::EC2::"):
+            return name  # AWS would make an id up
         raise NotImplementedError(f"Ref of a {kind}")
 
     def _resource(self, name):
@@ -119,6 +141,10 @@ class Resolver:
     def _getatt(self, argument):
         name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
         kind, name, properties = self._resource(name)
+        if (kind, attribute) == ("AWS::SQS::Queue", "QueueName"):
+            return self(properties["QueueName"])
+        if (kind, attribute) == ("AWS::MSK::Configuration", "LatestRevision.Revision"):
+            return 1
         if attribute != "Arn":
             raise NotImplementedError(f"attribute {attribute}")
         if kind == "AWS::IAM::Role":
@@ -128,6 +154,9 @@ class Resolver:
             "AWS::Lambda::Function": ("lambda", "function:{FunctionName}"),
             "AWS::Logs::LogGroup": ("logs", "log-group:{LogGroupName}:*"),
             "AWS::SQS::Queue": ("sqs", "{QueueName}"),
+            "AWS::CloudWatch::Alarm": ("cloudwatch", "alarm:{AlarmName}"),
+            "AWS::MSK::Cluster": ("kafka", "cluster/{ClusterName}/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"),
+            "AWS::MSK::Configuration": ("kafka", "configuration/{Name}/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f902-2"),
         }[kind]
         names = {k: self(v) for k, v in properties.items() if k.endswith("Name")}
         return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{path.format(**names)}"
@@ -151,6 +180,14 @@ class Resolver:
     def _split(self, argument):
         separator, text = argument
         return self(text).split(separator)
+
+    def _getazs(self, argument):
+        return [(self(argument) or REGION) + zone for zone in "abc"]
+
+    def _cidr(self, argument):
+        block, count, bits = argument
+        subnets = ipaddress.ip_network(self(block)).subnets(new_prefix=32 - int(bits))
+        return [str(subnet) for subnet, _ in zip(subnets, range(int(count)))]
 
     def _join(self, argument):
         separator, values = argument

@@ -1,0 +1,257 @@
+"""What infra/msk.yaml opens and closes, and that infra/template.yaml takes the cluster that it makes."""
+
+import copy
+import ipaddress
+import re
+import unittest
+
+import sam
+import test_template
+from test_template import ARN
+
+SUBNETS = ["SubnetA", "SubnetB", "SubnetC"]
+CLUSTER = f"arn:aws:kafka:{ARN}:cluster/hot-products-msk/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
+
+INVENTORY = {
+    "Vpc": "AWS::EC2::VPC",
+    "SubnetA": "AWS::EC2::Subnet",
+    "SubnetB": "AWS::EC2::Subnet",
+    "SubnetC": "AWS::EC2::Subnet",
+    "KafkaSecurityGroup": "AWS::EC2::SecurityGroup",
+    "KafkaFromItsClients": "AWS::EC2::SecurityGroupIngress",
+    "EndpointsSecurityGroup": "AWS::EC2::SecurityGroup",
+    "LambdaEndpoint": "AWS::EC2::VPCEndpoint",
+    "StsEndpoint": "AWS::EC2::VPCEndpoint",
+    "Cluster": "AWS::MSK::Cluster",
+    "Configuration": "AWS::MSK::Configuration",
+    "ClickTopic": "AWS::MSK::Topic",
+    "BrokerLogs": "AWS::Logs::LogGroup",
+}
+
+OUTPUTS = {
+    "ClusterArn": CLUSTER,
+    "Topic": "clicks",
+    "SecurityGroup": "KafkaSecurityGroup",
+    "Subnets": "SubnetA,SubnetB,SubnetC",
+    "Vpc": "Vpc",
+}
+
+
+class Stack:
+    """The template, changed at will and resolved."""
+
+    def __init__(self, change=None, **overrides):
+        template = copy.deepcopy(sam.load(sam.MSK_TEMPLATE))
+        if change:
+            change({name: r.get("Properties", {}) for name, r in template["Resources"].items()}, template["Resources"])
+        resolve = sam.Resolver(template, overrides, "hot-products-msk")
+        self.resources = resolve.resources()
+        self.outputs = resolve.outputs()
+
+    properties = test_template.Stack.properties
+    of_type = test_template.Stack.of_type
+
+
+def ports(rule):
+    return rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
+
+
+# ── What must hold. Each check takes a test case, for its assertions, and a stack. ────────────────────────────────────────
+
+
+def check_inventory(test, stack):
+    # No way to the internet, or from there: no gateway, no route, no address.
+    test.assertEqual(INVENTORY, {name: resource["Type"] for name, resource in stack.resources.items()})
+
+
+def check_network(test, stack):
+    vpc = stack.properties("Vpc")
+    test.assertEqual((True, True), (vpc.get("EnableDnsSupport"), vpc.get("EnableDnsHostnames")), "the endpoints' names")
+    subnets = stack.of_type("AWS::EC2::Subnet")
+    test.assertEqual(len(subnets), len({s["AvailabilityZone"] for s in subnets.values()}), "two subnets in one zone")
+    networks = [ipaddress.ip_network(s["CidrBlock"]) for s in subnets.values()]
+    for i, network in enumerate(networks):
+        test.assertTrue(network.subnet_of(ipaddress.ip_network(vpc["CidrBlock"])))
+        test.assertFalse(any(network.overlaps(other) for other in networks[:i]))
+    for name, subnet in subnets.items():
+        test.assertFalse(subnet.get("MapPublicIpOnLaunch", False), name)
+
+
+def check_security_groups(test, stack):
+    kafka = stack.properties("KafkaSecurityGroup")
+    test.assertNotIn("SecurityGroupIngress", kafka)
+    out = [(ports(rule), rule.get("CidrIp")) for rule in kafka.get("SecurityGroupEgress", [])]
+    network = stack.properties("Vpc")["CidrBlock"]
+    test.assertEqual([(("tcp", 9098, 9098), network), (("tcp", 443, 443), network)], out)
+    ingress = stack.properties("KafkaFromItsClients")
+    test.assertEqual(("tcp", 9098, 9098), ports(ingress))
+    test.assertEqual("KafkaSecurityGroup", ingress["GroupId"])
+    test.assertEqual("KafkaSecurityGroup", ingress.get("SourceSecurityGroupId"))
+    test.assertFalse({"CidrIp", "CidrIpv6"} & ingress.keys())
+    endpoints = stack.properties("EndpointsSecurityGroup")
+    (rule,) = endpoints["SecurityGroupIngress"]
+    test.assertEqual((("tcp", 443, 443), "KafkaSecurityGroup"), (ports(rule), rule.get("SourceSecurityGroupId")))
+    test.assertFalse({"CidrIp", "CidrIpv6"} & rule.keys())
+    test.assertEqual(["127.0.0.1/32"], [rule["CidrIp"] for rule in endpoints.get("SecurityGroupEgress", [])])
+
+
+def check_endpoints(test, stack):
+    endpoints = stack.of_type("AWS::EC2::VPCEndpoint")
+    services = sorted(e["ServiceName"] for e in endpoints.values())
+    # What the event source needs with IAM authentication, and no more.
+    test.assertEqual([f"com.amazonaws.{sam.REGION}.{service}" for service in ("lambda", "sts")], services)
+    for name, endpoint in endpoints.items():
+        test.assertEqual("Interface", endpoint.get("VpcEndpointType"), name)
+        test.assertIs(True, endpoint.get("PrivateDnsEnabled"), name)
+        test.assertEqual(SUBNETS, endpoint["SubnetIds"], name)
+        test.assertEqual(["EndpointsSecurityGroup"], endpoint["SecurityGroupIds"], name)
+
+
+def check_cluster(test, stack):
+    cluster = stack.properties("Cluster")
+    test.assertEqual({"Sasl": {"Iam": {"Enabled": True}}, "Unauthenticated": {"Enabled": False}}, cluster["ClientAuthentication"])
+    test.assertEqual({"ClientBroker": "TLS", "InCluster": True}, cluster["EncryptionInfo"]["EncryptionInTransit"])
+    brokers = cluster["BrokerNodeGroupInfo"]
+    test.assertEqual((SUBNETS, ["KafkaSecurityGroup"]), (brokers["ClientSubnets"], brokers["SecurityGroups"]))
+    test.assertNotIn("ConnectivityInfo", brokers, "the brokers are not public")
+    test.assertEqual(0, cluster["NumberOfBrokerNodes"] % len(SUBNETS))
+    logs = cluster["LoggingInfo"]["BrokerLogs"]["CloudWatchLogs"]
+    test.assertEqual({"Enabled": True, "LogGroup": stack.properties("BrokerLogs")["LogGroupName"]}, logs)
+    test.assertGreater(int(stack.properties("BrokerLogs").get("RetentionInDays", 0)), 0)
+
+
+def check_no_offset_is_used_twice(test, stack):
+    settings = dict(line.split("=") for line in stack.properties("Configuration")["ServerProperties"].split())
+    owed = {
+        "unclean.leader.election.enable": "false",
+        "min.insync.replicas": "2",
+        "default.replication.factor": "3",
+        "auto.create.topics.enable": "false",
+    }
+    test.assertEqual(owed, settings)
+    used = {"Arn": f"arn:aws:kafka:{ARN}:configuration/hot-products-msk/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f902-2", "Revision": 1}
+    test.assertEqual(used, stack.properties("Cluster").get("ConfigurationInfo"))
+    topic = stack.properties("ClickTopic")
+    test.assertEqual((CLUSTER, "clicks", 3), (topic["ClusterArn"], topic["TopicName"], topic["ReplicationFactor"]))
+
+
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+class MskTemplate(unittest.TestCase):
+    def test_holds_what_must_hold(self):
+        stack = Stack()
+        for check in CHECKS:
+            with self.subTest(check.__name__):
+                check(self, stack)
+
+    def test_outputs(self):
+        outputs = Stack().outputs
+        self.assertEqual(OUTPUTS, {name: output["Value"] for name, output in outputs.items()})
+        self.assertTrue(all(output["Description"] for output in outputs.values()))
+
+    def test_the_other_template_takes_the_cluster_and_reads_its_topic(self):
+        outputs = Stack(Topic="views").outputs
+        cluster, topic = (outputs[name]["Value"] for name in ("ClusterArn", "Topic"))
+        self.assertRegex(cluster, sam.load()["Parameters"]["MskClusterArn"]["AllowedPattern"])
+        stack = test_template.Stack(MskClusterArn=cluster, Topic=topic)
+        source = stack.properties("CountClicksFunctionClicks")
+        self.assertEqual((cluster, ["views"]), (source["EventSourceArn"], source["Topics"]))
+        grants = test_template.grants(stack.properties("CountClicksRole"))
+        self.assertIn(cluster.replace(":cluster/", ":topic/") + "/views", {resource for _, _, resource, _ in grants})
+        # Unless told otherwise, both mean the same topic.
+        self.assertEqual(sam.load()["Parameters"]["Topic"]["Default"], sam.load(sam.MSK_TEMPLATE)["Parameters"]["Topic"]["Default"])
+
+    def test_parameters_reach_what_they_name(self):
+        stack = Stack(
+            Partitions="12",
+            KafkaVersion="4.0.x.kraft",
+            BrokerType="kafka.m7g.large",
+            BrokerStorageGb="500",
+            LogRetentionDays="7",
+            VpcCidr="172.20.0.0/20",
+        )
+        cluster = stack.properties("Cluster")
+        self.assertEqual("4.0.x.kraft", cluster["KafkaVersion"])
+        self.assertEqual("kafka.m7g.large", cluster["BrokerNodeGroupInfo"]["InstanceType"])
+        self.assertEqual({"EBSStorageInfo": {"VolumeSize": "500"}}, cluster["BrokerNodeGroupInfo"]["StorageInfo"])
+        self.assertEqual("12", stack.properties("ClickTopic")["PartitionCount"])
+        self.assertEqual("7", stack.properties("BrokerLogs")["RetentionInDays"])
+        check_network(self, stack)
+        check_security_groups(self, stack)
+
+    def test_parameters_refuse_what_would_fail_later(self):
+        parameters = sam.load(sam.MSK_TEMPLATE)["Parameters"]
+        for name, parameter in parameters.items():
+            self.assertTrue(parameter.get("Description"), name)
+            if "AllowedPattern" in parameter:
+                self.assertRegex(parameter["Default"], parameter["AllowedPattern"], name)
+        for name, good, bad in [
+            ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
+            ("KafkaVersion", ["3.6.0", "3.9.x", "3.9.x.kraft", "4.1.x.kraft"], ["", "3.5.1", "2.8.1", "3.9.x.zookeeper"]),
+            ("BrokerType", ["kafka.m7g.large", "kafka.m5.24xlarge"], ["", "t3.small", "express.m7g.large"]),
+            ("VpcCidr", ["10.1.0.0/16", "192.168.3.0/24"], ["", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/25", "10.0.0.0"]),
+        ]:
+            pattern = parameters[name]["AllowedPattern"]
+            for value in good:
+                self.assertRegex(value, pattern, name)
+            for value in bad:
+                self.assertNotRegex(value, pattern, name)
+
+    def test_exceptions_from_checkov_have_a_reason(self):
+        for line in sam.MSK_TEMPLATE.read_text(encoding="utf-8").splitlines():
+            if "checkov:skip" in line:
+                self.assertRegex(line, r"^    # checkov:skip=CKV2?_\w+: \S+ \S+ \S+")
+
+
+# ── That the checks can fail ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def replace_setting(properties, old, new):
+    configuration = properties["Configuration"]
+    configuration["ServerProperties"], n = re.subn(re.escape(old), new, configuration["ServerProperties"])
+    if n != 1:
+        raise ValueError(f"there is no {old}")
+
+
+# A change somebody could make, and the check that must notice it. It gets the resources' properties, and the resources.
+CHANGES = [
+    ("a way to the internet", check_inventory, lambda p, r: r.update(Internet={"Type": "AWS::EC2::InternetGateway", "Properties": {}})),
+    ("endpoints without names", check_network, lambda p, r: p["Vpc"].pop("EnableDnsHostnames")),
+    ("two subnets in one zone", check_network, lambda p, r: p["SubnetB"].update(AvailabilityZone=p["SubnetA"]["AvailabilityZone"])),
+    ("public addresses", check_network, lambda p, r: p["SubnetC"].update(MapPublicIpOnLaunch=True)),
+    ("brokers open to the network", check_security_groups, lambda p, r: p["KafkaSecurityGroup"].update(SecurityGroupIngress=[{"IpProtocol": "-1", "CidrIp": "10.0.0.0/8"}])),
+    ("brokers open to all", check_security_groups, lambda p, r: p["KafkaFromItsClients"].update(CidrIp="0.0.0.0/0")),
+    ("another port", check_security_groups, lambda p, r: p["KafkaFromItsClients"].update(FromPort=9092)),
+    ("clients may go anywhere", check_security_groups, lambda p, r: p["KafkaSecurityGroup"].pop("SecurityGroupEgress")),
+    ("endpoints open to all", check_security_groups, lambda p, r: p["EndpointsSecurityGroup"]["SecurityGroupIngress"][0].update(CidrIp="0.0.0.0/0")),
+    ("no endpoint for STS", check_endpoints, lambda p, r: r.pop("StsEndpoint")),
+    ("an endpoint beside its name", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
+    ("an endpoint in one zone", check_endpoints, lambda p, r: p["LambdaEndpoint"]["SubnetIds"].pop()),
+    ("plain text", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(ClientBroker="TLS_PLAINTEXT")),
+    ("plain text among brokers", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(InCluster=False)),
+    ("anybody", check_cluster, lambda p, r: p["Cluster"]["ClientAuthentication"]["Unauthenticated"].update(Enabled=True)),
+    ("public brokers", check_cluster, lambda p, r: p["Cluster"]["BrokerNodeGroupInfo"].update(ConnectivityInfo={"PublicAccess": {"Type": "SERVICE_PROVIDED_EIPS"}})),
+    ("four brokers in three zones", check_cluster, lambda p, r: p["Cluster"].update(NumberOfBrokerNodes=4)),
+    ("logs for ever", check_cluster, lambda p, r: p["BrokerLogs"].pop("RetentionInDays")),
+    ("a leader that lacks records", check_no_offset_is_used_twice, lambda p, r: replace_setting(p, "unclean.leader.election.enable=false", "unclean.leader.election.enable=true")),
+    ("acknowledged by one", check_no_offset_is_used_twice, lambda p, r: replace_setting(p, "min.insync.replicas=2", "min.insync.replicas=1")),
+    ("MSK's own settings", check_no_offset_is_used_twice, lambda p, r: p["Cluster"].pop("ConfigurationInfo")),
+    ("a topic on one broker", check_no_offset_is_used_twice, lambda p, r: p["ClickTopic"].update(ReplicationFactor=1)),
+]  # fmt: skip
+
+
+class ChecksBite(unittest.TestCase):
+    def test_each_change_is_noticed(self):
+        for name, check, change in CHANGES:
+            with self.subTest(name):
+                stack = Stack(change)
+                with self.assertRaises(AssertionError):
+                    check(self, stack)
+
+    def test_each_check_has_a_change_that_it_notices(self):
+        self.assertEqual(set(CHECKS), {check for _, check, _ in CHANGES})
+
+
+if __name__ == "__main__":
+    unittest.main()
