@@ -2,7 +2,7 @@
 //! the files in `events/`, over `hot dynamodb`; and what is then in the tables.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     process::{Command, Output, Stdio},
 };
@@ -15,6 +15,7 @@ use hot_products_tests::{
     repository,
 };
 use serde_json::{Value, json};
+use serde_yaml_ng::Value as Yaml;
 use tempfile::TempDir;
 
 const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
@@ -23,7 +24,7 @@ const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
 struct Functions {
     port: u16,
     dynamodb: HotDynamoDb,
-    _watch: Process,
+    watch: Process,
     _log: TempDir,
 }
 
@@ -39,7 +40,7 @@ impl Functions {
             .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={}", dynamodb.endpoint())]);
         let mut watch = Process::start("cargo lambda watch", &command, &log.path().join("log"));
         watch.listens(port);
-        Self { port, dynamodb, _watch: watch, _log: log }
+        Self { port, dynamodb, watch, _log: log }
     }
 
     fn invoke(&self, function: &str, data: &[&str]) -> Output {
@@ -58,9 +59,82 @@ impl Functions {
         })
     }
 
+    /// The metrics that CloudWatch makes of what the functions have logged.
+    fn metrics(&self) -> BTreeSet<Metric> {
+        let mut metrics = BTreeSet::new();
+        for line in self.watch.said().lines() {
+            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+            for set in line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten() {
+                assert_eq!(set["Dimensions"], json!([["function"]]), "one metric a function, and no more");
+                for metric in set["Metrics"].as_array().expect("metrics") {
+                    let name = metric["Name"].as_str().expect("a name");
+                    assert!(line[name].is_u64(), "{name} has a value: {line}");
+                    metrics.insert((text(&set["Namespace"]), text(&metric["Name"]), text(&line["function"])));
+                }
+            }
+        }
+        metrics
+    }
+
     fn top(&self) -> Value {
         let output = hot(["top", "--json", "--endpoint-url", self.dynamodb.endpoint()]).output().expect("hot runs");
         serde_json::from_slice(&output.stdout).expect("a snapshot")
+    }
+}
+
+/// A metric of ours: namespace, name and the function it is of.
+type Metric = (String, String, String);
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// The metrics of ours that the alarms and the dashboard of the template watch.
+fn watched() -> BTreeSet<Metric> {
+    let template = fs::read_to_string(repository("infra/template.yaml")).expect("the template is there");
+    let mut watched = BTreeSet::new();
+    watched_in(&serde_yaml_ng::from_str(&template).expect("the template is YAML"), &mut watched);
+    watched
+}
+
+fn watched_in(yaml: &Yaml, watched: &mut BTreeSet<Metric>) {
+    match yaml {
+        Yaml::Sequence(items) => items.iter().for_each(|item| watched_in(item, watched)),
+        Yaml::Mapping(map) => {
+            if map.get("Namespace").and_then(Yaml::as_str) == Some("HotProducts") {
+                let [dimension] = map["Dimensions"].as_sequence().expect("dimensions").as_slice() else {
+                    panic!("one dimension: {map:?}")
+                };
+                assert_eq!(dimension["Name"], Yaml::from("function"));
+                let Yaml::Tagged(of) = &dimension["Value"] else { panic!("a !Ref: {dimension:?}") };
+                let name = map["MetricName"].as_str().expect("a name").to_owned();
+                watched.insert(("HotProducts".into(), name, of_resource(of.value.as_str().expect("a resource"))));
+            }
+            map.values().for_each(|value| watched_in(value, watched));
+        }
+        Yaml::Tagged(tagged) => watched_in(&tagged.value, watched),
+        Yaml::String(body) if body.starts_with("{\"widgets\"") => {
+            let body: Value = serde_json::from_str(&body.replace("${MaxOffsetLag}", "0")).expect("a dashboard is JSON");
+            for widget in body["widgets"].as_array().expect("widgets") {
+                for metric in widget["properties"]["metrics"].as_array().into_iter().flatten() {
+                    if metric[0] == "HotProducts" {
+                        assert_eq!(metric[2], "function");
+                        let of = text(&metric[3]).replace("${", "").replace('}', "");
+                        watched.insert((text(&metric[0]), text(&metric[1]), of_resource(&of)));
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The name under which `cargo lambda watch` runs the function of a template's resource.
+fn of_resource(resource: &str) -> String {
+    match resource {
+        "CountClicksFunction" => "count-clicks".into(),
+        "RankProductsFunction" => "rank-products".into(),
+        other => panic!("{other} is no function with metrics"),
     }
 }
 
@@ -158,6 +232,9 @@ fn the_samples_go_through_both_functions_into_the_snapshot() {
     let output = functions.invoke("count-clicks", &["--data-ascii", r#"{"Records":[]}"#]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains("the event is no MSK batch"), "{message}");
+
+    let missing: Vec<_> = watched().difference(&functions.metrics()).cloned().collect();
+    assert_eq!(missing, [], "an alarm or the dashboard watches what no function logs");
 }
 
 /// What the function `name` says at its start with `environment` and nothing else.

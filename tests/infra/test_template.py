@@ -38,6 +38,16 @@ INVENTORY = {
     "RankProductsRole": "AWS::IAM::Role",
     "RankProductsDeadLetters": "AWS::SQS::Queue",
     "ScheduleRole": "AWS::IAM::Role",
+    "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
+    "CountClicksErrorsAlarm": "AWS::CloudWatch::Alarm",
+    "RankProductsErrorsAlarm": "AWS::CloudWatch::Alarm",
+    "NoSnapshotAlarm": "AWS::CloudWatch::Alarm",
+    "StaleShareAlarm": "AWS::CloudWatch::Alarm",
+    "RejectedShareAlarm": "AWS::CloudWatch::Alarm",
+    "ThrottledWritesAlarm": "AWS::CloudWatch::Alarm",
+    "LargeItemsAlarm": "AWS::CloudWatch::Alarm",
+    "DeadLettersAlarm": "AWS::CloudWatch::Alarm",
+    "Dashboard": "AWS::CloudWatch::Dashboard",
 }
 
 # What the code in the function does, by a condition that only its calls meet.
@@ -128,6 +138,7 @@ OUTPUTS = {
     "CountClicksFunctionArn": f"arn:aws:lambda:{ARN}:function:hot-products-count-clicks",
     "RankProductsFunctionName": "hot-products-rank-products",
     "RankProductsFunctionArn": RANK_PRODUCTS,
+    "DashboardName": f"hot-products-{sam.REGION}",
     "RankProductsDeadLettersUrl": f"https://sqs.{sam.REGION}.amazonaws.com/{sam.ACCOUNT}/hot-products-rank-products-dead-letters",
 }
 
@@ -142,7 +153,7 @@ class Stack:
         template = sam.transform(source)
         resolve = sam.Resolver(template, overrides)
         self.resources = resolve.resources()
-        self.outputs = resolve(template["Outputs"])
+        self.outputs = resolve.outputs()
 
     def properties(self, name):
         return self.resources[name]["Properties"]
@@ -338,8 +349,9 @@ class Template(unittest.TestCase):
         template = sam.transform(sam.load())
         names = []
         for stack in ("hot-products", "rehearsal"):
-            resources = sam.Resolver(template, stack=stack).resources().values()
-            naming = ("TableName", "FunctionName", "LogGroupName", "QueueName", "Name", "RoleName")
+            resources = sam.Resolver(template, {"AlarmEmail": "on-call@example.com"}, stack).resources().values()
+            naming = ("TableName", "FunctionName", "LogGroupName", "QueueName", "Name", "RoleName", "AlarmName")
+            naming += ("DashboardName", "TopicName")
             names.append({r["Properties"][n] for r in resources for n in naming if n in r["Properties"]})
         self.assertEqual(len(names[0]), len(names[1]))
         self.assertEqual(set(), names[0] & names[1])

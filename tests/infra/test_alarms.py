@@ -1,0 +1,309 @@
+"""What the alarms of infra/template.yaml watch, when they go off, whom they tell, and that the runbook and the dashboard
+know each of them. That the functions log the metrics which are watched, tests/functions.rs tries on their log.
+"""
+
+import json
+import re
+import typing
+import unittest
+
+import sam
+import test_template
+from test_template import ARN, Stack
+
+README = sam.INFRA.parent / "README.md"
+TOPIC = f"arn:aws:sns:{ARN}:on-call"
+EMAIL = "on-call@example.com"
+EMAIL_TOPIC = f"arn:aws:sns:{ARN}:hot-products-alarms"
+
+COUNT_CLICKS = "hot-products-count-clicks"
+RANK_PRODUCTS = "hot-products-rank-products"
+
+
+class Metric(typing.NamedTuple):
+    namespace: str
+    name: str
+    dimension: tuple
+    statistic: str
+    period: int  # seconds
+
+
+class Alarm(typing.NamedTuple):
+    runbook: str
+    metrics: list
+    expression: str | None  # None: the metric itself
+    goes_off: str
+    periods: tuple  # how many of how many
+    missing: str
+
+
+def ours(name, function, statistic="Sum"):
+    return Metric("HotProducts", name, ("function", function), statistic, 300)
+
+
+def share(name):
+    expression = f"IF(records > 0, 100 * {name} / records, 0)"
+    metrics = [ours(name, COUNT_CLICKS), ours("records", COUNT_CLICKS)]
+    return Alarm(f"{name}-share", metrics, expression, "> 1", (2, 3), "notBreaching")
+
+
+def errors(function):
+    metric = Metric("AWS/Lambda", "Errors", ("FunctionName", function), "Sum", 300)
+    return Alarm("failed-invocations", [metric], None, "> 0", (2, 3), "notBreaching")
+
+
+OFFSET_LAG = Metric("AWS/Lambda", "OffsetLag", ("FunctionName", COUNT_CLICKS), "Maximum", 60)
+THROTTLES = Metric("AWS/DynamoDB", "WriteThrottleEvents", ("TableName", "hot-products-minute-counters"), "Sum", 300)
+LETTERS = ("QueueName", "hot-products-rank-products-dead-letters")
+DEAD_LETTERS = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", LETTERS, "Maximum", 300)
+WRITTEN = ours("written", RANK_PRODUCTS)
+LARGEST_ITEM = ours("largest_item_kb", COUNT_CLICKS, "Maximum")
+
+# With the parameters' defaults. Whoever changes an alarm changes it here too.
+ALARMS = {
+    "event-source-lag": Alarm("event-source-lag", [OFFSET_LAG], None, "> 100000", (10, 10), "missing"),
+    "count-clicks-errors": errors(COUNT_CLICKS),
+    "rank-products-errors": errors(RANK_PRODUCTS),
+    "no-snapshot": Alarm("no-snapshot", [WRITTEN], "FILL(written, 0)", "< 1", (2, 2), "breaching"),
+    "stale-share": share("stale"),
+    "rejected-share": share("rejected"),
+    "throttled-writes": Alarm("throttled-writes", [THROTTLES], None, "> 0", (2, 3), "notBreaching"),
+    "large-items": Alarm("large-items", [LARGEST_ITEM], None, "> 200", (1, 1), "notBreaching"),
+    "dead-letters": Alarm("dead-letters", [DEAD_LETTERS], None, "> 0", (1, 1), "ignore"),
+}
+
+COMPARISONS = {"GreaterThanThreshold": ">", "LessThanThreshold": "<"}
+
+
+def metric(of, statistic, period):
+    (dimension,) = of["Dimensions"]
+    return Metric(of["Namespace"], of["MetricName"], (dimension["Name"], dimension["Value"]), statistic, period)
+
+
+def read(alarm):
+    """An alarm's properties in the form of the list above."""
+    expression = None
+    if "Metrics" in alarm:
+        returned = [m for m in alarm["Metrics"] if m.get("ReturnData", True)]
+        if len(returned) != 1:
+            raise AssertionError("not exactly one of the metrics is the alarm's")
+        expression = returned[0]["Expression"]
+        others = [m for m in alarm["Metrics"] if m is not returned[0]]
+        metrics = [metric(m["MetricStat"]["Metric"], m["MetricStat"]["Stat"], m["MetricStat"]["Period"]) for m in others]
+        # An expression knows metrics by their ids.
+        if [m["Id"] for m in others] != [m.name for m in metrics]:
+            raise AssertionError("an id is not its metric's name")
+    else:
+        metrics = [metric(alarm, alarm["Statistic"], alarm["Period"])]
+    return Alarm(
+        re.search(r"Runbook: README\.md#([a-z-]+)$", alarm["AlarmDescription"])[1],
+        metrics,
+        expression,
+        f"{COMPARISONS[alarm['ComparisonOperator']]} {alarm['Threshold']}",
+        (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]),
+        alarm["TreatMissingData"],
+    )
+
+
+def alarms(stack):
+    prefix = "hot-products-"
+    found = stack.of_type("AWS::CloudWatch::Alarm").values()
+    return {alarm["AlarmName"].removeprefix(prefix): alarm for alarm in found}
+
+
+def runbook():
+    """The anchors of the runbook's entries in the README."""
+    text = README.read_text(encoding="utf-8")
+    section = re.search(r"^## Runbook\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
+    return re.findall(r"^### ([a-z-]+)$", section, re.MULTILINE)
+
+
+def dashboard(stack):
+    return json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"]
+
+
+def shown(widgets):
+    """The metrics on the dashboard: namespace, name, dimension."""
+    for widget in widgets:
+        for line in widget["properties"].get("metrics", []):
+            if len(line) > 1:  # an expression is alone
+                yield line[0], line[1], (line[2], line[3])
+
+
+# ── What must hold. Each check takes a test case, for its assertions, and a stack. ────────────────────────────────────────
+
+
+def check_alarms(test, stack):
+    test.assertEqual(ALARMS, {name: read(alarm) for name, alarm in alarms(stack).items()})
+
+
+def check_alarms_are_told(test, stack):
+    for name, alarm in alarms(stack).items():
+        told = [TOPIC, EMAIL_TOPIC]
+        test.assertEqual((told, told), (alarm.get("AlarmActions"), alarm.get("OKActions")), name)
+        # Where no data is neither good nor bad, somebody has to hear of it.
+        silent = told if name == "event-source-lag" else None
+        test.assertEqual(silent, alarm.get("InsufficientDataActions"), name)
+        test.assertTrue(alarm.get("ActionsEnabled", True), name)
+
+
+def check_topic(test, stack):
+    topic = stack.properties("AlarmTopic")
+    test.assertEqual([{"Protocol": "email", "Endpoint": EMAIL}], topic.get("Subscription"))
+    policy = stack.properties("AlarmTopicPolicy")
+    test.assertEqual([EMAIL_TOPIC], policy["Topics"])
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    test.assertEqual(("Allow", "sns:Publish", EMAIL_TOPIC), (statement["Effect"], statement["Action"], statement["Resource"]))
+    test.assertEqual({"Service": "cloudwatch.amazonaws.com"}, statement["Principal"])
+    alarms_of_ours = {"aws:SourceArn": f"arn:aws:cloudwatch:{ARN}:alarm:hot-products-*"}
+    condition = {"StringEquals": {"aws:SourceAccount": sam.ACCOUNT}, "ArnLike": alarms_of_ours}
+    test.assertEqual(condition, statement.get("Condition"))
+
+
+def check_dashboard(test, stack):
+    widgets = dashboard(stack)
+    (status,) = (w for w in widgets if w["type"] == "alarm")
+    arns = [f"arn:aws:cloudwatch:{ARN}:alarm:hot-products-{name}" for name in ALARMS]
+    test.assertEqual(sorted(arns), sorted(status["properties"]["alarms"]))
+    watched = {m[:3] for alarm in ALARMS.values() for m in alarm.metrics}
+    test.assertEqual(set(), watched - set(shown(widgets)), "an alarm's metric is not on the dashboard")
+    taken = set()
+    for w in widgets:
+        cells = {(x, y) for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])}
+        test.assertEqual(set(), taken & cells, f"{w['properties']['title']} lies on another widget")
+        test.assertLessEqual(w["x"] + w["width"], 24)
+        taken |= cells
+        if w["type"] == "metric":
+            test.assertEqual(sam.REGION, w["properties"]["region"])
+
+
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+def told(change=None):
+    """The stack whose alarms are told to a topic and to an address."""
+    return Stack(change, AlarmTopicArn=TOPIC, AlarmEmail=EMAIL)
+
+
+class Alarms(unittest.TestCase):
+    def test_hold_what_must_hold(self):
+        stack = told()
+        for check in CHECKS:
+            with self.subTest(check.__name__):
+                check(self, stack)
+
+    def test_the_runbook_has_an_entry_for_each_and_no_other(self):
+        entries = runbook()
+        self.assertEqual(sorted({alarm.runbook for alarm in ALARMS.values()}), sorted(entries))
+
+    def test_the_runbook_names_each_alarm(self):
+        words = re.findall(r"[a-z-]+", README.read_text(encoding="utf-8"))
+        self.assertEqual([], [name for name in ALARMS if name not in words])
+
+    def test_nobody_is_told_unless_asked_for(self):
+        stack = Stack()
+        for name, alarm in alarms(stack).items():
+            self.assertEqual(([], []), (alarm["AlarmActions"], alarm["OKActions"]), name)
+        self.assertEqual({}, stack.of_type("AWS::SNS::Topic"))
+        self.assertNotIn("AlarmTopic", stack.outputs)
+
+    def test_one_of_both_is_enough(self):
+        for overrides, topics in ({"AlarmTopicArn": TOPIC}, [TOPIC]), ({"AlarmEmail": EMAIL}, [EMAIL_TOPIC]):
+            stack = Stack(**overrides)
+            self.assertEqual(topics, alarms(stack)["no-snapshot"]["AlarmActions"])
+            self.assertEqual("AlarmEmail" in overrides, "AlarmTopic" in stack.outputs)
+
+    def test_parameters_reach_their_alarms(self):
+        stack = Stack(MaxOffsetLag="5", MaxStalePercent="0.5", MaxRejectedPercent="7")
+        found = {name: read(alarm).goes_off for name, alarm in alarms(stack).items()}
+        self.assertEqual("> 5", found["event-source-lag"])
+        self.assertEqual("> 0.5", found["stale-share"])
+        self.assertEqual("> 7", found["rejected-share"])
+        lines = [w["properties"]["annotations"]["horizontal"] for w in dashboard(stack) if "annotations" in w["properties"]]
+        self.assertIn([{"label": "MaxOffsetLag", "value": 5}], lines)
+
+    def test_two_stacks_share_no_metric(self):
+        for kind, of in ("alarm", [m for alarm in ALARMS.values() for m in alarm.metrics]), ("widget", shown(dashboard(Stack()))):
+            for metric in of:
+                self.assertIn("hot-products-", metric[2][1], kind)
+
+    def test_parameters_refuse_what_would_fail_later(self):
+        parameters = sam.load()["Parameters"]
+        for name, good, bad in [
+            ("AlarmEmail", ["", EMAIL], ["on-call", "a b@example.com", "@"]),
+            ("AlarmTopicArn", ["", TOPIC], ["on-call", TOPIC.replace("sns", "sqs"), TOPIC + "*"]),
+        ]:
+            pattern = parameters[name]["AllowedPattern"]
+            for value in good:
+                self.assertRegex(value, pattern, name)
+            for value in bad:
+                self.assertNotRegex(value, pattern, name)
+
+
+# ── That the checks can fail ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def properties(resources, name):
+    return resources[name]["Properties"]
+
+
+def query(resources, name, index):
+    return properties(resources, name)["Metrics"][index]
+
+
+def policy(resources):
+    return properties(resources, "AlarmTopicPolicy")["PolicyDocument"]["Statement"][0]
+
+
+def change_dashboard(resources, old, new):
+    body = properties(resources, "Dashboard")["DashboardBody"]
+    if old not in body["Fn::Sub"]:
+        raise ValueError(f"the dashboard has no {old}")
+    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+
+
+# A change somebody could make, and the check that must notice it.
+CHANGES = [
+    ("an alarm gone", check_alarms, lambda r: change_dashboard(r, "${LargeItemsAlarm.Arn}", "") or r.pop("LargeItemsAlarm")),
+    ("an alarm of nothing in the runbook", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: README.md#letters")),
+    ("another metric", check_alarms, lambda r: properties(r, "EventSourceLagAlarm").update(MetricName="IteratorAge")),
+    ("another function's", check_alarms, lambda r: properties(r, "CountClicksErrorsAlarm")["Dimensions"][0].update(Value={"Ref": "RankProductsFunction"})),
+    ("every stack's", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
+    ("a dimension that no metric has", check_alarms, lambda r: query(r, "StaleShareAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Name="FunctionName")),
+    ("a share of something else", check_alarms, lambda r: query(r, "RejectedShareAlarm", 0).update(Expression="100 * rejected")),
+    ("an average", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Statistic="Average")),
+    ("a threshold", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Threshold=400)),
+    ("the wrong way round", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(ComparisonOperator="GreaterThanThreshold")),
+    ("later", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(EvaluationPeriods=4)),
+    ("no data is good", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(TreatMissingData="notBreaching")),
+    ("told to nobody", check_alarms_are_told, lambda r: properties(r, "ThrottledWritesAlarm").pop("AlarmActions")),
+    ("its end told to nobody", check_alarms_are_told, lambda r: properties(r, "ThrottledWritesAlarm").update(OKActions=[])),
+    ("switched off", check_alarms_are_told, lambda r: properties(r, "StaleShareAlarm").update(ActionsEnabled=False)),
+    ("a silent poller", check_alarms_are_told, lambda r: properties(r, "EventSourceLagAlarm").pop("InsufficientDataActions")),
+    ("anybody's messages", check_topic, lambda r: policy(r).update(Principal="*")),
+    ("any account's alarms", check_topic, lambda r: policy(r).pop("Condition")),
+    ("nobody's address", check_topic, lambda r: properties(r, "AlarmTopic").pop("Subscription")),
+    ("an alarm not on the dashboard", check_dashboard, lambda r: change_dashboard(r, '"${NoSnapshotAlarm.Arn}", ', "")),
+    ("a metric not on the dashboard", check_dashboard, lambda r: change_dashboard(r, '"OffsetLag"', '"IteratorAge"')),
+    ("one widget on another", check_dashboard, lambda r: change_dashboard(r, '"x": 8, "y": 3', '"x": 7, "y": 3')),
+]  # fmt: skip
+
+
+class ChecksBite(unittest.TestCase):
+    def test_each_change_is_noticed(self):
+        for name, check, change in CHANGES:
+            with self.subTest(name):
+                stack = told(change)
+                with self.assertRaises(AssertionError):
+                    check(self, stack)
+
+    def test_each_check_has_a_change_that_it_notices(self):
+        self.assertEqual(set(CHECKS), {check for _, check, _ in CHANGES})
+
+    def test_the_alarms_are_part_of_the_stack(self):
+        kinds = [kind for kind in test_template.INVENTORY.values() if kind == "AWS::CloudWatch::Alarm"]
+        self.assertEqual(len(ALARMS), len(kinds))
+
+
+if __name__ == "__main__":
+    unittest.main()
