@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Deploys the stack to an AWS emulator on this machine, uses it, and deletes it: a rehearsal of the README's commands.
+"""Deploys both stacks to an AWS emulator on this machine, uses them, and deletes them: a rehearsal of the README's commands.
 
-It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, that what they deploy is what
-tests/infra/test_template.py wants, that the functions as built for Lambda count and rank the events in events/ under
-nothing but the rights of their roles, that a batch delivered again moves no count, and that `sam delete` leaves
-nothing of the stack.
+It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, but for three alarms (rehearse_alarms.py),
+with the cluster that infra/msk.yaml made before, as far as the emulator has MSK (rehearse_msk.py); that what they deploy is
+what tests/infra wants; that the functions as built for Lambda count and rank the events in events/ under nothing but the
+rights of their roles; that a batch delivered again moves no count; that the alarms tell whom they should; and that
+`sam delete` leaves nothing of the stacks.
 
 It does not prove what the emulator lacks: it has no Kafka poller and puts no time into the schedule's event, so the
 functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic
@@ -27,15 +28,10 @@ import platform
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-import unittest
-import urllib.error
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "infra"))
@@ -43,20 +39,19 @@ sys.path.insert(0, str(ROOT / "tests" / "infra"))
 try:
     import boto3
     import boto3.dynamodb.conditions
+    import rehearse_alarms
+    import rehearse_msk
     import sam
     import test_template as wanted
+    from emulator import EMULATOR, SAM, CannotRehearse, Checks, Emulator, client, environment, free_port, run, say
 except ImportError as error:
     sys.exit(f"{error}: start this with `make rehearse`, which installs what it needs")
 
 STACK = "hot-products"
-# Beside this Python.
-EMULATOR = str(pathlib.Path(sys.executable).with_name("ministack"))
-# The pinned one, in an environment of its own.
-SAM = str(ROOT / ".venv" / "sam" / "bin" / "sam")
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
 PARAMETERS = {
-    "MskClusterArn": sam.CLUSTER,
     "Architecture": ARCHITECTURE,
+    "AlarmEmail": rehearse_alarms.EMAIL,
     # A protected table would be left, and with it the stack.
     "SnapshotProtection": "false",
     # The events are of 2022. Moving them to today would make other files of them than the ones that people are told to
@@ -71,185 +66,6 @@ SETTINGS = {
     "RETENTION": PARAMETERS["Retention"],
     "SNAPSHOT_RETENTION": PARAMETERS["SnapshotRetention"],
 }
-
-
-# ── Telling ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-START = time.monotonic()
-
-
-def say(text):
-    print(f"[{time.monotonic() - START:4.0f} s] {text}", flush=True)
-
-
-class Checks:
-    """Counts what holds and what does not; a failed check does not end the rehearsal."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def __call__(self, what, expected, found):
-        if expected == found:
-            self.passed += 1
-            print(f"  ok      {what}", flush=True)
-        else:
-            self.failed += 1
-            print(f"  FAILED  {what}\n    expected {expected!r}\n    found    {found!r}", flush=True)
-
-    def holds(self, what, check, *arguments):
-        """A check of tests/infra, which raises where it fails."""
-        try:
-            check(unittest.TestCase(), *arguments)
-        except AssertionError as error:
-            self(what, "no difference", str(error))
-        else:
-            self(what, True, True)
-
-
-class CannotRehearse(Exception):
-    """Something is missing. The message says what, and what to do."""
-
-
-# ── The emulator ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def environment(outer, port, folder):
-    """The one environment of this program and all that it starts: `outer` without anything that is for AWS or SAM."""
-    kept = {k: v for k, v in outer.items() if not k.upper().startswith(("AWS_", "SAM_CLI_", "__SAM_CLI_"))}
-    # A proxy is for Cargo's downloads.
-    not_proxied = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1", "localhost"]))
-    # Before any other cargo-lambda: the pinned one, and the Python in which it finds its linker, zig.
-    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), kept.get("PATH", "")])
-    return kept | {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "rehearsal",
-        "AWS_SECRET_ACCESS_KEY": "rehearsal",
-        "AWS_REGION": sam.REGION,
-        "AWS_DEFAULT_REGION": sam.REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SAM_CLI_TELEMETRY": "0",
-        "__SAM_CLI_APP_DIR": str(folder / "sam"),
-        "NO_PROXY": not_proxied,
-        "no_proxy": not_proxied,
-        "PATH": path,
-    }
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Emulator:
-    """ministack, its state in a folder of ours, in a session of its own so that all of it can be found and stopped."""
-
-    def __init__(self, port, folder):
-        self.log = folder / "emulator.log"
-        scratch = folder / "emulator"
-        scratch.mkdir()
-        # No more of ours, for the functions inherit it, and their settings are to be the template's alone.
-        inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME") or k.startswith("AWS_")}
-        settings = {
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            # Its other servers, which know no BIND_HOST.
-            "SFTP_ENABLED": "0",
-            "IOT_MTLS_ENABLED": "0",
-            # Every call is held against the caller's policies; a function's caller is its role.
-            "AUTH": "true",
-            # The account and region of tests/infra, so that ARNs are the same there and here.
-            "MINISTACK_ACCOUNT_ID": sam.ACCOUNT,
-            "MINISTACK_REGION": sam.REGION,
-            "TMPDIR": str(scratch),
-            "STATE_DIR": str(scratch / "state"),
-            "S3_DATA_DIR": str(scratch / "s3"),
-        }
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [EMULATOR], env=inherited | settings, cwd=scratch, stdout=log, stderr=log, start_new_session=True
-            )
-        try:
-            self._wait(f"http://127.0.0.1:{port}/_ministack/ready")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _wait(self, url):
-        for _ in range(600):
-            if self.process.poll() is not None:
-                raise CannotRehearse(f"the emulator ended by itself:\n{self.tail()}")
-            with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
-                return
-            time.sleep(0.1)
-        raise CannotRehearse(f"the emulator is not ready after a minute:\n{self.tail()}")
-
-    def tail(self):
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
-
-    def processes(self):
-        """The emulator and the functions that it runs: all processes of its session."""
-        found = []
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                # The name, in parentheses, may hold spaces.
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.process.pid and state != "Z":
-                    found.append(int(stat.parent.name))
-        return found
-
-    def listens_on(self):
-        """The addresses at which its processes take TCP connections or UDP packets, as the kernel writes them."""
-        inodes = set()
-        for pid in self.processes():
-            for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    inodes.update(re.findall(r"socket:\[(\d+)\]", os.readlink(link)))
-        addresses = set()
-        for table, waiting in ("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07"):
-            with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-                for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-                    fields = line.split()
-                    if fields[3] == waiting and fields[9] in inodes:
-                        addresses.add(fields[1].split(":")[0])
-        return addresses
-
-    def stop(self):
-        """Ends all of its processes; returns those that would not."""
-        for order in signal.SIGTERM, signal.SIGKILL:
-            for pid in self.processes():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, order)
-            until = time.monotonic() + 10
-            while self.processes() and time.monotonic() < until:
-                time.sleep(0.1)
-        self.process.poll()
-        return self.processes()
-
-
-def run(*command, cwd):
-    """Runs a command of the README, its output beside ours, and says every half minute that it is still at work."""
-    name = " ".join([pathlib.Path(command[0]).name, *map(str, command[1:])])
-    say(f"$ {name}")
-    start = time.monotonic()
-    # In a session of its own, so that what it starts can be ended with it.
-    process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        while True:
-            try:
-                code = process.wait(timeout=30)
-                break
-            except subprocess.TimeoutExpired:
-                say(f"… at work for {time.monotonic() - start:.0f} s")
-    except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        raise
-    if code != 0:
-        raise CannotRehearse(f"`{name}` ended with exit code {code}; its output is above")
-    return time.monotonic() - start
 
 
 # ── What the counts must be: a plain group-by, apart from the product's code ──────────────────────────────────────────
@@ -335,13 +151,11 @@ def seconds(text):
 
 # ── The deployed stack ────────────────────────────────────────────────────────────────────────────────────────────────
 
-client = boto3.client
-
-
 class Deployed:
     """The stack through the APIs that an operator has."""
 
-    def __init__(self):
+    def __init__(self, parameters):
+        self.parameters = parameters
         self.functions = client("lambda")
         self.dynamodb = boto3.resource("dynamodb")
         self.logs = []
@@ -351,10 +165,10 @@ class Deployed:
         return {r["LogicalResourceId"]: (r["ResourceType"], r["PhysicalResourceId"]) for r in found}
 
     def template(self):
-        """The template as CloudFormation processed it, resolved."""
+        """The template as CloudFormation processed it, resolved for the cluster of tests/infra."""
         body = client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")["TemplateBody"]
         body = body if isinstance(body, dict) else sam.yaml_parse(body)
-        return ProcessedTemplate(sam.Resolver(body, PARAMETERS, STACK).resources())
+        return ProcessedTemplate(sam.Resolver(body, self.parameters | {"MskClusterArn": sam.CLUSTER}, STACK).resources())
 
     def invoke(self, name, event):
         """Invokes a function and returns its answer, or the error it answered with, and notes its log."""
@@ -401,12 +215,17 @@ def check_deployed(check, stack):
     """What was deployed, against the lists of tests/infra/test_template.py."""
     physical = stack.physical()
     kinds = {name: kind for name, (kind, _) in physical.items()}
-    check("the stack has the template's resources, no more", wanted.INVENTORY, kinds)
+    # As somebody is mailed.
+    inventory = wanted.INVENTORY | {"AlarmTopic": "AWS::SNS::Topic", "AlarmTopicPolicy": "AWS::SNS::TopicPolicy"}
+    check("the stack has the template's resources, no more", inventory, kinds)
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
 
     iam = client("iam")
     arns = {}
+    cluster = stack.parameters["MskClusterArn"]
+    in_cluster = sam.CLUSTER.partition("/")[2], cluster.partition("/")[2]
     for name, grants in wanted.GRANTS.items():
+        grants = [(effect, action, resource.replace(*in_cluster), when) for effect, action, resource, when in grants]
         role = iam.get_role(RoleName=name_of[name])["Role"]
         arns[name] = role["Arn"]
         policies = iam.list_role_policies(RoleName=name_of[name])["PolicyNames"]
@@ -439,7 +258,7 @@ def check_deployed(check, stack):
     sources = stack.functions.list_event_source_mappings()["EventSourceMappings"]
     check("there is one event source", 1, len(sources))
     brings = {
-        "EventSourceArn": sam.CLUSTER,
+        "EventSourceArn": cluster,
         "FunctionArn": f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks",
         "State": "Enabled",
         "StartingPosition": "TRIM_HORIZON",
@@ -622,7 +441,9 @@ def check_logs(check, stack):
             value = json.loads(line)
             if isinstance(value, dict) and "_aws" in value:
                 metrics.append(value)
-    check("both functions log metrics", {"count-clicks", "rank-products"}, {m.get("function") for m in metrics})
+    functions = {f"{STACK}-count-clicks", f"{STACK}-rank-products"}
+    check("both functions log metrics, under their deployed names", functions, {m.get("function") for m in metrics})
+    rehearse_alarms.check_logged(check, stack, metrics)
     namespaces = {definition["Namespace"] for m in metrics for definition in m["_aws"]["CloudWatchMetrics"]}
     check("the metrics are of one namespace", {"HotProducts"}, namespaces)
     # Such as one of a right that is missing when a function starts; it works all the same, but slower.
@@ -690,7 +511,6 @@ def rehearse(check, folder):
     infra = ROOT / "infra"
     # Not into infra/.aws-sam: what is built here is for this machine, and a deployment that follows must not take it.
     built = folder / "build"
-    overrides = [f"{name}={value}" for name, value in PARAMETERS.items()]
     say("building for release; the first time that takes minutes")
     took = run(SAM, "build", "--build-dir", built, "--parameter-overrides", f"Architecture={ARCHITECTURE}", cwd=infra)
     say(f"built in {took:.0f} s")
@@ -701,24 +521,34 @@ def rehearse(check, folder):
     try:
         check("the emulator listens on 127.0.0.1, and nowhere else", loopback, emulator.listens_on())
         # sam looks for its settings beside the template.
-        template = ("--template-file", built / "template.yaml", "--config-file", infra / "samconfig.toml")
+        built_template = rehearse_alarms.without_expressions(built / "template.yaml")
+        template = ("--template-file", built_template, "--config-file", infra / "samconfig.toml")
         plain = ("--no-confirm-changeset", "--no-progressbar")
+        say("deploying to an empty account: first the network and the cluster")
+        cluster, topic = rehearse_msk.deploy(check, folder), rehearse_alarms.make_topic()
+        parameters = PARAMETERS | {"MskClusterArn": cluster, "AlarmTopicArn": topic}
+        overrides = [f"{name}={value}" for name, value in parameters.items()]
+        say("then the stack of the functions")
         took = run(SAM, "deploy", "--resolve-s3", *template, *plain, "--parameter-overrides", *overrides, cwd=infra)
         say(f"deployed in {took:.0f} s")
-        stack = Deployed()
+        stack = Deployed(parameters)
         for name in "count-clicks", "rank-products":
             size = stack.functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["CodeSize"]
             say(f"{name}: {size / 1e6:.2f} MB zipped")
 
         say("looking at what was deployed")
         check_deployed(check, stack)
+        rehearse_alarms.check_deployed(check, stack, topic)
         use(check, stack)
+        rehearse_alarms.check_they_tell(check, stack, topic)
         check("it still listens nowhere else, nor do the functions", loopback, emulator.listens_on())
 
         physical = stack.physical()
         took = run(SAM, "delete", "--no-prompts", cwd=infra)
         say(f"deleted in {took:.0f} s")
         check_deleted(check, physical)
+        rehearse_alarms.check_deleted(check, topic)
+        rehearse_msk.delete(check, cluster)
     except BaseException:
         print(f"The emulator's last words:\n{emulator.tail()}", file=sys.stderr)
         raise

@@ -99,7 +99,7 @@ def read(alarm):
         re.search(r"Runbook: README\.md#([a-z-]+)$", alarm["AlarmDescription"])[1],
         metrics,
         expression,
-        f"{COMPARISONS[alarm['ComparisonOperator']]} {alarm['Threshold']}",
+        f"{COMPARISONS[alarm['ComparisonOperator']]} {float(alarm['Threshold']):g}",
         (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]),
         alarm["TreatMissingData"],
     )
