@@ -20,7 +20,7 @@ use crate::{
         ledger::RETENTION,
         topic::record_bytes,
     },
-    template::FunctionSettings,
+    template::StackSizes,
 };
 
 /// A month as AWS's own calculator has it, in hours.
@@ -217,7 +217,7 @@ impl Bill {
         estimate: &Estimate,
         measured: &Measured,
         prices: &PriceList,
-        functions: &FunctionSettings,
+        functions: &StackSizes,
     ) -> Self {
         let this = Counting::this(estimate, measured);
         let a_click = Counting::small_items(load.clicks_per_second, estimate, measured);
@@ -258,6 +258,7 @@ impl Bill {
         let log_gb = (batches * (count_log + PLATFORM_LOG_BYTES) + RANKINGS * (rank_log + PLATFORM_LOG_BYTES)) / GB;
         let logs = log_gb * (prices.logs_ingested.price + prices.logs_stored.price * LOG_MONTHS);
         let metrics = (count_metrics + rank_metrics) * prices.custom_metrics.price;
+        let watching = functions.alarm_metrics * prices.alarms.price + functions.dashboards * prices.dashboards.price;
         let keys = (f64::from(estimate.pollers) + 1.0) * MONTH_SECONDS / KEY_CACHE_SECONDS;
         let kpus = measured.kpus(load.clicks_per_second);
 
@@ -283,6 +284,7 @@ impl Bill {
             ),
             ("CloudWatch: logs", lambdas(logs)),
             ("CloudWatch: metrics", lambdas(metrics)),
+            ("CloudWatch: alarms and dashboard", lambdas(watching)),
             (
                 "Scheduler, and KMS for the tables' key",
                 lambdas(RANKINGS * units(&prices.scheduler) + keys * units(&prices.kms_requests)),
@@ -331,10 +333,11 @@ fn count_log() -> (f64, f64) {
         updates: 100,
         write_units: 100,
         newest_event_time: Some(1_672_159_800_000),
+        largest_item_kb: Some(4),
         lag_ms: Some(30_000),
         ..CountSummary::default()
     };
-    measure(&summary.log_line(UnixMillis(1_672_159_800_000), None))
+    measure(&summary.log_line("hot-products-count-clicks", UnixMillis(1_672_159_800_000), None))
 }
 
 /// The same of `rank-products`.
@@ -352,7 +355,7 @@ fn rank_log() -> (f64, f64) {
         write_units: 6,
         delay_ms: 60_000,
     };
-    measure(&summary.log_line(UnixMillis(1_672_159_800_000)))
+    measure(&summary.log_line("hot-products-rank-products", UnixMillis(1_672_159_800_000)))
 }
 
 fn measure(line: &str) -> (f64, f64) {

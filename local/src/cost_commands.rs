@@ -125,7 +125,7 @@ pub(crate) fn cost(args: &Cost) -> Result<()> {
     };
     let (measured, machine) = Measured::read()?;
     let estimate = Estimate::of(&load);
-    let bill = Bill::of(&load, &estimate, &measured, &region.prices, &template::functions(TEMPLATE)?);
+    let bill = Bill::of(&load, &estimate, &measured, &region.prices, &template::sizes(TEMPLATE)?);
     let unverified: Vec<&str> =
         region.prices.all().into_iter().filter(|(_, price)| !price.verified).map(|(name, _)| name).collect();
     if args.json {
@@ -167,7 +167,7 @@ pub(crate) fn cost(args: &Cost) -> Result<()> {
 
 pub(crate) fn scale(args: &Scale) -> Result<()> {
     let (measured, machine) = Measured::read()?;
-    let functions = template::functions(TEMPLATE)?;
+    let functions = template::sizes(TEMPLATE)?;
     let mut loads = Vec::new();
     let mut topics = Vec::new();
     for &partitions in &args.partitions {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     bill::{Invocation, Measured, READ_CONCURRENCY},
     load::{Estimate, item::MAX_ITEM_BYTES},
-    template::FunctionSettings,
+    template::StackSizes,
 };
 
 /// A limit that a load can reach.
@@ -45,7 +45,7 @@ impl Limit {
     }
 
     /// The most there can be.
-    pub fn most(self, functions: &FunctionSettings) -> f64 {
+    pub fn most(self, functions: &StackSizes) -> f64 {
         match self {
             Self::HottestKey => 1_000.0,
             Self::Table => 40_000.0,
@@ -57,7 +57,7 @@ impl Limit {
     }
 
     /// How much of it a load takes.
-    pub fn taken(self, estimate: &Estimate, measured: &Measured, functions: &FunctionSettings) -> f64 {
+    pub fn taken(self, estimate: &Estimate, measured: &Measured, functions: &StackSizes) -> f64 {
         match self {
             Self::HottestKey => estimate.hottest_key_write_units_per_second,
             Self::Table => estimate.write_units_per_second,
@@ -96,7 +96,7 @@ pub struct Taken {
 
 impl Taken {
     /// How much `estimate` takes of each limit.
-    pub fn all(estimate: &Estimate, measured: &Measured, functions: &FunctionSettings) -> [Self; 6] {
+    pub fn all(estimate: &Estimate, measured: &Measured, functions: &StackSizes) -> [Self; 6] {
         Limit::ALL.map(|limit| Self {
             limit,
             taken: limit.taken(estimate, measured, functions),

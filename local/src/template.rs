@@ -43,29 +43,41 @@ impl TableNames {
     }
 }
 
-/// The sizes of the functions.
+/// What of the stack has a price besides its tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FunctionSettings {
+pub struct StackSizes {
     /// Memory of `count-clicks`, in MB.
     pub count_memory_mb: f64,
     /// Memory of `rank-products`, in MB.
     pub rank_memory_mb: f64,
     /// How long `rank-products` may run, in seconds.
     pub rank_timeout_seconds: f64,
+    /// The metrics that the alarms watch; one of a ratio watches two.
+    pub alarm_metrics: f64,
+    /// Dashboards.
+    pub dashboards: f64,
 }
 
-/// The functions' sizes in the template.
-pub fn functions(template: &str) -> Result<FunctionSettings> {
+/// The sizes in the template.
+pub fn sizes(template: &str) -> Result<StackSizes> {
     let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
     let number = |function: &str, property: &str| {
         template["Resources"][function]["Properties"][property]
             .as_f64()
             .with_context(|| format!("the template's {function} has no {property}"))
     };
-    Ok(FunctionSettings {
+    let resources = template["Resources"].as_mapping().context("the template has no Resources")?;
+    let of_type = |kind: &'static str| resources.values().filter(move |resource| resource["Type"] == kind);
+    let watched = |alarm: &Value| match alarm["Properties"]["Metrics"].as_sequence() {
+        Some(metrics) => metrics.iter().filter(|metric| metric.get("MetricStat").is_some()).count(),
+        None => 1,
+    };
+    Ok(StackSizes {
         count_memory_mb: number("CountClicksFunction", "MemorySize")?,
         rank_memory_mb: number("RankProductsFunction", "MemorySize")?,
         rank_timeout_seconds: number("RankProductsFunction", "Timeout")?,
+        alarm_metrics: of_type("AWS::CloudWatch::Alarm").map(watched).sum::<usize>() as f64,
+        dashboards: of_type("AWS::CloudWatch::Dashboard").count() as f64,
     })
 }
 
@@ -169,6 +181,20 @@ mod tests {
                 table(&names.snapshots, [("board", "S"), ("window_end", "S")]),
             ]
         );
+    }
+
+    #[test]
+    fn alarms_are_counted_by_the_metrics_that_they_watch() {
+        let function = "{Properties: {MemorySize: 128, Timeout: 3}}";
+        let template = format!(
+            "Resources: {{CountClicksFunction: {function}, RankProductsFunction: {function}, \
+             Plain: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{MetricName: x}}}}, \
+             Ratio: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{Metrics: \
+             [{{Expression: a / b}}, {{MetricStat: {{}}}}, {{MetricStat: {{}}}}]}}}}}}"
+        );
+        let sizes = sizes(&template).unwrap();
+        assert_eq!((sizes.alarm_metrics, sizes.dashboards), (3.0, 0.0));
+        assert_eq!(super::sizes(TEMPLATE).unwrap().dashboards, 1.0);
     }
 
     #[test]

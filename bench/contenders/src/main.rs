@@ -66,7 +66,8 @@ struct Function {
 
 impl Function {
     async fn handle(&self, event: &str) -> Result<Summary, Error> {
-        let batch = Batch::decode(event.as_bytes(), self.settings.source_epoch, &self.settings.policy, SystemClock.now())?;
+        let batch =
+            Batch::decode(event.as_bytes(), self.settings.source_epoch, &self.settings.policy, SystemClock.now())?;
         let mut summary = Summary { records: batch.records, ..Summary::default() };
         let runs = batch
             .sources

@@ -53,6 +53,8 @@ price_list!(
     logs_ingested,
     logs_stored,
     custom_metrics,
+    alarms,
+    dashboards,
     scheduler,
     kms_requests,
     msk_broker,
