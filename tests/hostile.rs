@@ -517,8 +517,8 @@ impl Shop {
         let count = CountSettings::read(&settings).expect("settings");
         let rank = RankSettings::read(&settings).expect("settings");
         Self {
-            counters: CountersTable::new(client.clone(), tables.counters.clone(), count.retention),
-            snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone(), rank.snapshot_retention),
+            counters: CountersTable::new(client.clone(), tables.counters.clone()),
+            snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone()),
             count_clicks: CountClicks::new(client.clone(), count, clock.clone()),
             rank_products: RankProducts::new(client, rank, clock.clone()),
             embedded,

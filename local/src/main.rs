@@ -369,8 +369,7 @@ async fn create_tables(args: &Tables) -> Result<()> {
 
 async fn top(args: &Top) -> Result<()> {
     let client = tables::client(args.endpoint_url.as_deref()).await;
-    // Only for writing does it matter how long snapshots live.
-    let table = SnapshotsTable::new(client, TableNames::of(&args.stack).snapshots, std::time::Duration::ZERO);
+    let table = SnapshotsTable::new(client, TableNames::of(&args.stack).snapshots);
     let snapshot = match args.at {
         None => {
             table.newest().await?.context("there is no snapshot yet: rank-products writes one every five minutes")?

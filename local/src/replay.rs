@@ -133,8 +133,8 @@ impl Replay {
         let clock = Arc::new(ManualClock::at(UnixMillis(i64::MIN)));
         Ok(Self {
             policy: count_settings.policy.clone(),
-            counters: CountersTable::new(client.clone(), tables.counters.clone(), count_settings.retention),
-            snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone(), rank_settings.snapshot_retention),
+            counters: CountersTable::new(client.clone(), tables.counters.clone()),
+            snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone()),
             count_clicks: CountClicks::new(client.clone(), count_settings, clock.clone()),
             rank_products: RankProducts::new(client.clone(), rank_settings, clock.clone()),
             clock,

@@ -194,19 +194,20 @@ impl Shop {
 
     /// What a caller learns from a refusal: how far the item has counted, and whether it is closed.
     async fn a_piece_that_is_counted_is_refused_with_its_item(&self) {
-        let table = CountersTable::new(self.client.clone(), self.tables.counters.clone(), Duration::from_hours(26));
+        let table = CountersTable::new(self.client.clone(), self.tables.counters.clone());
+        let retention = Duration::from_hours(26);
         let source = Source::new("clicks-2", None);
         let product = products_of_a_shard(1, 250).remove(0);
         let bucket = Bucket { minute: self.minute(10), shard: Shard::of(&product) };
         let piece = |first, last| Piece { first, last, clicks: 1, counts: vec![(0, 1)] };
         let key = ItemKey::first(bucket, &source);
         let Ok(Added::Refused { last_offset, closed }) =
-            table.add(key, &piece(9_000, 9_000), false, |_| &product).await
+            table.add(key, &piece(9_000, 9_000), false, |_| &product, retention).await
         else {
             panic!("a closed item takes nothing, be it new")
         };
         assert!(closed && (1_000..2_500).contains(&last_offset), "{last_offset}");
-        let refused = table.add(key.next(), &piece(2_499, 2_600), false, |_| &product).await.unwrap();
+        let refused = table.add(key.next(), &piece(2_499, 2_600), false, |_| &product, retention).await.unwrap();
         assert_eq!(refused, Added::Refused { last_offset: 2_499, closed: false });
         assert_eq!(table.close(key).await.unwrap(), last_offset, "closing twice changes nothing");
     }

@@ -1,5 +1,7 @@
 //! Counting: the clicks of one bucket and source go into their items, each once, whatever these have counted already.
 
+use std::time::Duration;
+
 use hot_products::{
     Bucket, ItemKey, Source,
     counters::{Click, Piece, behind},
@@ -68,7 +70,7 @@ pub enum Stopped {
 }
 
 /// Counts `clicks`, which are of one `bucket` and `source` and in ascending offset order, from the item on that `tail`
-/// tells. Asks `go_on` before each write.
+/// tells; items live for `retention`. Asks `go_on` before each write.
 ///
 /// One piece is written after the other: the next may only be sent when the one before is known to be counted, for it
 /// moves `last_offset` over both.
@@ -78,6 +80,7 @@ pub async fn count<'p>(
     clicks: &[Click],
     tail: Tail,
     product: impl Fn(u32) -> &'p str,
+    retention: Duration,
     go_on: impl Fn() -> bool,
 ) -> Progress {
     let mut progress =
@@ -97,7 +100,7 @@ pub async fn count<'p>(
         let tail = &mut progress.tail;
         let key = ItemKey { bucket, source, overflow: tail.overflow };
         let close = tail.write_units >= CLOSE_FROM_WRITE_UNITS;
-        match table.add(key, &piece, close, &product).await {
+        match table.add(key, &piece, close, &product, retention).await {
             Ok(Added::Counted { write_units }) => {
                 progress.counted += piece.clicks as u64;
                 progress.write_units += write_units;

@@ -125,8 +125,8 @@ impl CountClicks {
     /// The function over the tables that `settings` names.
     pub fn new(client: Client, settings: CountSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
-            counters: CountersTable::new(client.clone(), settings.counters_table.clone(), settings.retention),
-            rejects: RejectsTable::new(client, settings.rejects_table.clone(), settings.reject_retention),
+            counters: CountersTable::new(client.clone(), settings.counters_table.clone()),
+            rejects: RejectsTable::new(client, settings.rejects_table.clone()),
             settings,
             clock,
             tails: Tails::default(),
@@ -190,7 +190,7 @@ impl CountClicks {
     ) -> Result<(), StoreError> {
         let width = self.settings.write_concurrency;
         let mut rejects = stream::iter(batch.sources.iter().filter(|source| source.rejects.count() > 0))
-            .map(|source| self.rejects.put(&source.source, &source.rejects, now))
+            .map(|source| self.rejects.put(&source.source, &source.rejects, now, self.settings.reject_retention))
             .buffer_unordered(width);
         while let Some(write_units) = rejects.next().await {
             summary.write_units += write_units?;
@@ -203,9 +203,10 @@ impl CountClicks {
         let mut counts = stream::iter(items)
             .map(|(source, (bucket, clicks))| {
                 let (at, clicks) = ((*bucket, &source.source), &source.clicks[clicks.clone()]);
+                let (product, retention) = (|number| batch.product(number), self.settings.retention);
                 let tail = self.tails.get(at.0, at.1);
                 async move {
-                    let progress = count(&self.counters, at, clicks, tail, |number| batch.product(number), go_on).await;
+                    let progress = count(&self.counters, at, clicks, tail, product, retention, go_on).await;
                     self.tails.set(at.0, at.1, progress.tail);
                     progress
                 }

@@ -97,9 +97,8 @@ impl RankProducts {
     /// The function over the tables that `settings` names.
     pub fn new(client: Client, settings: RankSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
-            // It only reads: how long counters live is not its business.
-            counters: CountersTable::new(client.clone(), settings.counters_table.clone(), std::time::Duration::ZERO),
-            snapshots: SnapshotsTable::new(client, settings.snapshots_table.clone(), settings.snapshot_retention),
+            counters: CountersTable::new(client.clone(), settings.counters_table.clone()),
+            snapshots: SnapshotsTable::new(client, settings.snapshots_table.clone()),
             settings,
             clock,
         }
@@ -122,7 +121,7 @@ impl RankProducts {
         let totals = self.sum(window).await?;
         let previous = self.snapshots.get(window.previous()).await?;
         let snapshot = Snapshot::rank(window, self.clock.now(), totals.clicks, self.settings.top_n, previous.as_ref());
-        let put = self.snapshots.put(&snapshot).await?;
+        let put = self.snapshots.put(&snapshot, self.settings.snapshot_retention).await?;
         Ok(Summary {
             window_start: bound(window.start()),
             window_end: bound(window.end()),

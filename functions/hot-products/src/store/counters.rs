@@ -8,10 +8,7 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
-use crate::{
-    counters::{Bucket, ItemKey, Piece, attribute},
-    time::Minute,
-};
+use crate::counters::{Bucket, ItemKey, Piece, attribute};
 
 /// A key that no record has, for [`CountersTable::connect`].
 const NO_KEY: &str = "-";
@@ -21,7 +18,6 @@ const NO_KEY: &str = "-";
 pub struct CountersTable {
     client: Client,
     table: String,
-    retention: Duration,
 }
 
 /// What became of a piece.
@@ -55,9 +51,9 @@ pub struct BucketRead {
 }
 
 impl CountersTable {
-    /// The table named `table`, whose items live for `retention` after their minute's end.
-    pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+    /// The table named `table`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
     /// Opens the connection, with an update that is allowed and can never be applied. Costs one write unit.
@@ -79,7 +75,7 @@ impl CountersTable {
     }
 
     /// Adds `piece` to the item at `key`, if the item has not counted any of it, and closes the item for good if
-    /// `close` says so. `product` names the piece's products.
+    /// `close` says so. `product` names the piece's products; the item lives for `retention` after its minute's end.
     ///
     /// # Errors
     /// When the write failed after all retries. It may have been applied all the same: to send the piece again is
@@ -90,6 +86,7 @@ impl CountersTable {
         piece: &Piece,
         close: bool,
         product: impl Fn(u32) -> &'p str,
+        retention: Duration,
     ) -> Result<Added, StoreError> {
         let mut names = HashMap::with_capacity(piece.counts.len() + 3);
         let mut values = HashMap::with_capacity(16);
@@ -109,7 +106,7 @@ impl CountersTable {
         values.insert(":l".into(), number(piece.last));
         values.insert(":c".into(), AttributeValue::Bool(false));
         values.insert(":n".into(), AttributeValue::Bool(close));
-        values.insert(":e".into(), number(self.expires_at(key.bucket.minute)));
+        values.insert(":e".into(), number(key.bucket.minute.end().plus(retention).epoch_seconds()));
 
         let call = self
             .update(key.bucket.to_string(), key.sort_key())
@@ -219,10 +216,6 @@ impl CountersTable {
             .table_name(&self.table)
             .key(attribute::BUCKET, text(bucket))
             .key(attribute::SOURCE, text(source))
-    }
-
-    fn expires_at(&self, minute: Minute) -> i64 {
-        minute.end().plus(self.retention).epoch_seconds()
     }
 
     fn last_offset(&self, key: ItemKey<'_>, item: &HashMap<String, AttributeValue>) -> Result<i64, StoreError> {

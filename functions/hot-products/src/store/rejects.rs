@@ -14,23 +14,29 @@ use crate::{counters::Source, rejects::Rejects, time::UnixMillis};
 pub struct RejectsTable {
     client: Client,
     table: String,
-    retention: Duration,
 }
 
 impl RejectsTable {
-    /// The table named `table`, whose items live for `retention`.
-    pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+    /// The table named `table`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
-    /// Notes the rejected records of one source in one batch, and returns the write units consumed.
+    /// Notes the rejected records of one source in one batch, to be kept for `retention`, and returns the write units
+    /// consumed.
     ///
     /// The same batch again changes nothing. A batch that was cut elsewhere and begins with the same rejected record
     /// takes the item over only if it holds more of them.
     ///
     /// # Errors
     /// When the write failed after all retries.
-    pub async fn put(&self, source: &Source, rejects: &Rejects, now: UnixMillis) -> Result<u64, StoreError> {
+    pub async fn put(
+        &self,
+        source: &Source,
+        rejects: &Rejects,
+        now: UnixMillis,
+        retention: Duration,
+    ) -> Result<u64, StoreError> {
         let by_reason =
             rejects.by_reason.iter().map(|(reason, count)| (reason.name().to_owned(), unsigned(*count))).collect();
         let samples = rejects.samples.iter().map(|sample| {
@@ -51,7 +57,7 @@ impl RejectsTable {
             .item("offsets", AttributeValue::L(rejects.offsets.iter().copied().map(number).collect()))
             .item("samples", AttributeValue::L(samples.collect()))
             .item("rejected_at", text(now.rfc3339()))
-            .item("expires_at", number(now.plus(self.retention).epoch_seconds()))
+            .item("expires_at", number(now.plus(retention).epoch_seconds()))
             .condition_expression("attribute_not_exists(#r) OR #r < :r")
             .expression_attribute_names("#r", "rejected")
             .expression_attribute_values(":r", unsigned(rejects.count()))

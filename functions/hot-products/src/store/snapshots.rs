@@ -17,7 +17,6 @@ use crate::{
 pub struct SnapshotsTable {
     client: Client,
     table: String,
-    retention: Duration,
 }
 
 /// What became of a snapshot.
@@ -33,9 +32,9 @@ pub enum Put {
 }
 
 impl SnapshotsTable {
-    /// The table named `table`, whose items live for `retention` after their window's end.
-    pub fn new(client: Client, table: String, retention: Duration) -> Self {
-        Self { client, table, retention }
+    /// The table named `table`.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
     /// The window's snapshot, if there is one.
@@ -75,11 +74,12 @@ impl SnapshotsTable {
         output.items().first().map(|item| self.parse(item)).transpose()
     }
 
-    /// Writes `snapshot`, unless its window has one that is as new or newer.
+    /// Writes `snapshot`, to live for `retention` after its window's end, unless its window has one that is as new or
+    /// newer.
     ///
     /// # Errors
     /// When the write failed after all retries.
-    pub async fn put(&self, snapshot: &Snapshot) -> Result<Put, StoreError> {
+    pub async fn put(&self, snapshot: &Snapshot, retention: Duration) -> Result<Put, StoreError> {
         let generated_at = text(snapshot.generated_at.rfc3339());
         let products = snapshot.products.iter().map(|product| {
             let mut fields = HashMap::from([
@@ -90,7 +90,7 @@ impl SnapshotsTable {
             fields.extend(product.previous_rank.map(|rank| ("previous_rank".into(), unsigned(rank))));
             AttributeValue::M(fields)
         });
-        let expires_at = snapshot.window.end().plus(self.retention).epoch_seconds();
+        let expires_at = snapshot.window.end().plus(retention).epoch_seconds();
         let result = self
             .client
             .put_item()
