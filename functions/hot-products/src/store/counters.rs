@@ -8,7 +8,10 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
-use crate::counters::{Bucket, ItemKey, Piece, attribute};
+use crate::{
+    counters::{Bucket, ItemKey, Piece, Shard, attribute},
+    time::Minute,
+};
 
 /// A key that no record has, for [`CountersTable::connect`].
 const NO_KEY: &str = "-";
@@ -191,6 +194,32 @@ impl CountersTable {
                 return Ok(read);
             }
         }
+    }
+
+    /// The clicks of `product` in `minute`, from all sources. Reads are eventually consistent.
+    ///
+    /// # Errors
+    /// When a read failed after all retries, or a counter is no whole number.
+    pub async fn clicks(&self, minute: Minute, product: &str) -> Result<u64, StoreError> {
+        let bucket = Bucket { minute, shard: Shard::of(product) };
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b")
+            .projection_expression("#p")
+            .expression_attribute_names("#b", attribute::BUCKET)
+            .expression_attribute_names("#p", format!("{}{product}", attribute::COUNTER_PREFIX))
+            .expression_attribute_values(":b", text(bucket.to_string()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut clicks = 0;
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| StoreError::call("Query", &self.table, &error))?;
+            self.counters_of(&item, |_, counted| clicks += counted)?;
+        }
+        Ok(clicks)
     }
 
     fn counters_of(

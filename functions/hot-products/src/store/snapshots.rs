@@ -1,4 +1,4 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt::Write, ops::RangeInclusive, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -74,6 +74,45 @@ impl SnapshotsTable {
         output.items().first().map(|item| self.parse(item)).transpose()
     }
 
+    /// The snapshots of `windows`, oldest first: at most `limit` of them, and of each at most the first `products`
+    /// products.
+    ///
+    /// # Errors
+    /// When a read failed after all retries, or an item is no snapshot.
+    pub async fn between(
+        &self,
+        windows: RangeInclusive<Window>,
+        limit: usize,
+        products: usize,
+    ) -> Result<Vec<Snapshot>, StoreError> {
+        let mut projection = "window_end, generated_at, total_clicks, distinct_products".to_owned();
+        for place in 0..products {
+            let _infallible = write!(projection, ", products[{place}]");
+        }
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b AND window_end BETWEEN :f AND :l")
+            .projection_expression(projection)
+            .expression_attribute_names("#b", "board")
+            .expression_attribute_values(":b", text(BOARD))
+            .expression_attribute_values(":f", text(bound(windows.start().end())))
+            .expression_attribute_values(":l", text(bound(windows.end().end())))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .into_paginator()
+            .items()
+            .send();
+        let mut snapshots = Vec::new();
+        while snapshots.len() < limit
+            && let Some(item) = items.next().await
+        {
+            let item = item.map_err(|error| StoreError::call("Query", &self.table, &error))?;
+            snapshots.push(self.parse(&item)?);
+        }
+        Ok(snapshots)
+    }
+
     /// Writes `snapshot`, to live for `retention` after its window's end, unless its window has one that is as new or
     /// newer.
     ///
@@ -120,15 +159,17 @@ impl SnapshotsTable {
 
     fn parse(&self, item: &HashMap<String, AttributeValue>) -> Result<Snapshot, StoreError> {
         let read = || {
+            let products = match item.get("products") {
+                Some(products) => products.as_l().ok()?.as_slice(),
+                // A query for the first products leaves out a list that has none.
+                None => &[],
+            };
             Some(Snapshot {
                 window: Window::ended_by(time(item, "window_end")?),
                 generated_at: time(item, "generated_at")?,
                 total_clicks: whole(item, "total_clicks")?,
                 distinct_products: whole(item, "distinct_products")?,
-                products: item
-                    .get("products")?
-                    .as_l()
-                    .ok()?
+                products: products
                     .iter()
                     .map(|product| {
                         let product = product.as_m().ok()?;
