@@ -4,8 +4,8 @@
 It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, but for three alarms (rehearse_alarms.py),
 with the cluster that infra/msk.yaml made before, as far as the emulator has MSK (rehearse_msk.py); that what they deploy is
 what tests/infra wants; that the functions as built for Lambda count and rank the events in events/ under nothing but the
-rights of their roles; that a batch delivered again moves no count; that the alarms tell whom they should; and that
-`sam delete` leaves nothing of the stacks.
+rights of their roles; that the board's URL hands out the snapshot to who signs; that a batch delivered again moves no
+count; that the alarms tell whom they should; and that `sam delete` leaves nothing of the stacks.
 
 It does not prove what the emulator lacks: it has no Kafka poller and puts no time into the schedule's event, so the
 functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic
@@ -41,6 +41,8 @@ try:
     import boto3.dynamodb.conditions
     import rehearse_alarms
     import rehearse_msk
+    import botocore.auth
+    import botocore.awsrequest
     import sam
     import test_template as wanted
     from emulator import EMULATOR, SAM, CannotRehearse, Checks, Emulator, client, environment, free_port, run, say
@@ -241,10 +243,10 @@ def check_deployed(check, stack):
         trusted = [(s["Effect"], s["Action"], s["Principal"], s.get("Condition", {})) for s in trust]
         check(f"{name} trusts its one service", owed, trusted)
 
-    for name, memory in ("CountClicks", 512), ("RankProducts", 1024):
+    for name, memory in ("CountClicks", 512), ("RankProducts", 1024), ("ReadBoard", 512):
         function = stack.functions.get_function_configuration(FunctionName=name_of[f"{name}Function"])
-        runs = {"Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": [ARCHITECTURE], "Timeout": 60}
-        runs |= {"MemorySize": memory, "Role": arns[f"{name}Role"]}
+        runs = {"Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": [ARCHITECTURE]}
+        runs |= {"Timeout": wanted.TIMEOUTS[f"{name}Function"], "MemorySize": memory, "Role": arns[f"{name}Role"]}
         check(f"{name} runs as the template says", runs, pick(function, runs))
         settings = {key: SETTINGS.get(key, value) for key, value in wanted.SETTINGS[f"{name}Function"].items()}
         check(f"{name} has its settings, no more", settings, function["Environment"]["Variables"])
@@ -385,6 +387,8 @@ def use(check, stack):
     check("its message says which field", True, "`window_end`" in answer.get("errorMessage", ""))
     check("no snapshot came of it", newest, stack.newest())
 
+    check_board(check, stack, newest)
+
     say("failing for good")
     stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
     kept = dead_letter(malformed)
@@ -392,6 +396,42 @@ def use(check, stack):
 
     check_roles_are_needed(check, stack, backfill)
     check_logs(check, stack)
+
+
+def read(url, path, signed):
+    """Status and body of a request to a function URL, which the emulator knows by the host's name."""
+    request = botocore.awsrequest.AWSRequest("GET", url.rstrip("/") + path)
+    if signed:
+        credentials = boto3.Session().get_credentials()
+        botocore.auth.SigV4Auth(credentials, "lambda", sam.REGION).add_auth(request)
+    headers = dict(request.headers) | {"Host": url.split("/")[2]}
+    request = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"] + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def check_board(check, stack, newest):
+    """The board's URL: the snapshot for who signs, and for nobody else."""
+    say("reading the board")
+    config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board")
+    check("the board's URL asks for signed requests", "AWS_IAM", config["AuthType"])
+    url = config["FunctionUrl"]
+    check("without a signature there is no answer", 403, read(url, "/hot-products", signed=False)[0])
+    status, body = read(url, "/hot-products?limit=2", signed=True)
+    check("with one there is", 200, status)
+    found = json.loads(body)
+    expected = json.loads(json.dumps(newest, default=int))
+    fields = ("window_start", "window_end", "generated_at", "total_clicks", "distinct_products")
+    check("it is the newest snapshot", pick(expected, fields) | {"products": expected["products"][:2]}, found)
+    hottest = found["products"][0]
+    status, body = read(url, f"/products/{hottest['product_id']}/clicks?to={found['window_end']}", signed=True)
+    added_up = json.loads(body).get("total_clicks")
+    check("an hour of minutes adds up to a product's clicks", (200, hottest["clicks"]), (status, added_up))
+    status, body = read(url, "/", signed=True)
+    check("the page is there", (200, True), (status, "<!doctype html>" in body))
 
 
 def dead_letter(wanted_event):
@@ -467,7 +507,7 @@ def check_deleted(check, physical):
     """Nothing of the stack is left, by the lists of each service."""
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
     functions = client("lambda")
-    ours = {name_of[name] for name in ("CountClicksRole", "RankProductsRole", "ScheduleRole")}
+    ours = {name_of[name] for name in wanted.GRANTS}
     left = {
         "stacks": [
             s["StackName"]
@@ -532,7 +572,7 @@ def rehearse(check, folder):
         took = run(SAM, "deploy", "--resolve-s3", *template, *plain, "--parameter-overrides", *overrides, cwd=infra)
         say(f"deployed in {took:.0f} s")
         stack = Deployed(parameters)
-        for name in "count-clicks", "rank-products":
+        for name in "count-clicks", "rank-products", "read-board":
             size = stack.functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["CodeSize"]
             say(f"{name}: {size / 1e6:.2f} MB zipped")
 

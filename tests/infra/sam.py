@@ -145,6 +145,8 @@ class Resolver:
             return self(properties["QueueName"])
         if (kind, attribute) == ("AWS::MSK::Configuration", "LatestRevision.Revision"):
             return 1
+        if (kind, attribute) == ("AWS::Lambda::Url", "FunctionUrl"):
+            return f"https://{name.lower()}.lambda-url.{REGION}.on.aws/"
         if attribute != "Arn":
             raise NotImplementedError(f"attribute {attribute}")
         if kind == "AWS::IAM::Role":

@@ -38,6 +38,10 @@ INVENTORY = {
     "RankProductsRole": "AWS::IAM::Role",
     "RankProductsDeadLetters": "AWS::SQS::Queue",
     "ScheduleRole": "AWS::IAM::Role",
+    "ReadBoardFunction": "AWS::Lambda::Function",
+    "ReadBoardFunctionUrl": "AWS::Lambda::Url",
+    "ReadBoardLogs": "AWS::Logs::LogGroup",
+    "ReadBoardRole": "AWS::IAM::Role",
     "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
     "CountClicksErrorsAlarm": "AWS::CloudWatch::Alarm",
     "RankProductsErrorsAlarm": "AWS::CloudWatch::Alarm",
@@ -86,6 +90,14 @@ GRANTS = {
         ("Allow", "logs:PutLogEvents", logs("rank-products"), ""),
         ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
     },
+    # Reading, and nothing else.
+    "ReadBoardRole": {
+        ("Allow", "dynamodb:Query", COUNTERS, ""),
+        ("Allow", "dynamodb:GetItem", SNAPSHOTS, ""),
+        ("Allow", "dynamodb:Query", SNAPSHOTS, ""),
+        ("Allow", "logs:CreateLogStream", logs("read-board"), ""),
+        ("Allow", "logs:PutLogEvents", logs("read-board"), ""),
+    },
     "ScheduleRole": {
         ("Allow", "lambda:InvokeFunction", RANK_PRODUCTS, ""),
         ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
@@ -95,6 +107,7 @@ GRANTS = {
 TRUST = {
     "CountClicksRole": [("lambda.amazonaws.com", {})],
     "RankProductsRole": [("lambda.amazonaws.com", {})],
+    "ReadBoardRole": [("lambda.amazonaws.com", {})],
     "ScheduleRole": [
         (
             "scheduler.amazonaws.com",
@@ -128,7 +141,15 @@ SETTINGS = {
         "TOP_N": "100",
         "SNAPSHOT_RETENTION": "30d",
     },
+    "ReadBoardFunction": {
+        "COUNTERS_TABLE": "hot-products-minute-counters",
+        "SNAPSHOTS_TABLE": "hot-products-snapshots",
+        "BOARD_ACCESS": "iam",
+    },
 }
+
+# Seconds. Nobody waits a minute for a page.
+TIMEOUTS = {"CountClicksFunction": 60, "RankProductsFunction": 60, "ReadBoardFunction": 20}
 
 OUTPUTS = {
     "MinuteCountersTable": "hot-products-minute-counters",
@@ -139,6 +160,8 @@ OUTPUTS = {
     "RankProductsFunctionName": "hot-products-rank-products",
     "RankProductsFunctionArn": RANK_PRODUCTS,
     "DashboardName": f"hot-products-{sam.REGION}",
+    "ReadBoardFunctionName": "hot-products-read-board",
+    "BoardUrl": f"https://readboardfunctionurl.lambda-url.{sam.REGION}.on.aws/",
     "RankProductsDeadLettersUrl": f"https://sqs.{sam.REGION}.amazonaws.com/{sam.ACCOUNT}/hot-products-rank-products-dead-letters",
 }
 
@@ -205,7 +228,7 @@ def check_roles(test, stack):
 
 def check_functions_use_their_roles(test, stack):
     used = {name: f["Role"].rsplit("/", 1)[1] for name, f in stack.of_type("AWS::Lambda::Function").items()}
-    test.assertEqual({"CountClicksFunction": "CountClicksRole", "RankProductsFunction": "RankProductsRole"}, used)
+    test.assertEqual({f"{name}Function": f"{name}Role" for name in ("CountClicks", "RankProducts", "ReadBoard")}, used)
 
 
 def check_nothing_public(test, stack):
@@ -295,7 +318,8 @@ def check_failed_rankings_are_kept(test, stack):
 def check_functions(test, stack):
     for name, function in stack.of_type("AWS::Lambda::Function").items():
         test.assertEqual(SETTINGS[name], function["Environment"]["Variables"], name)
-        test.assertEqual(("provided.al2023", "bootstrap", 60), (function["Runtime"], function["Handler"], function["Timeout"]), name)
+        test.assertEqual(("provided.al2023", "bootstrap"), (function["Runtime"], function["Handler"]), name)
+        test.assertEqual(TIMEOUTS[name], function["Timeout"], name)
         test.assertEqual(["arm64"], function["Architectures"], name)
         test.assertNotIn("ReservedConcurrentExecutions", function, name)
 
@@ -344,6 +368,25 @@ class Template(unittest.TestCase):
 
     def test_a_ceiling_of_zero_is_none(self):
         self.assertNotIn("OnDemandThroughput", self.stack.properties("MinuteCounters"))
+
+    def test_the_board_is_public_by_its_parameter_only(self):
+        stack = Stack(BoardAccess="public", BoardConcurrency="5")
+        self.assertEqual("NONE", stack.properties("ReadBoardFunctionUrl")["AuthType"])
+        # Lambda asks for both. The second lets nobody invoke the function but by the URL.
+        expected = [
+            {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
+            {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+        ]
+        everybody = {"Principal": "*", "FunctionName": "hot-products-read-board"}
+        found = list(stack.of_type("AWS::Lambda::Permission").values())
+        self.assertEqual([permission | everybody for permission in expected], found)
+        # Nothing else is, and its answers may be kept by caches that many share.
+        self.assertEqual(INVENTORY.keys(), stack.resources.keys() - {"PublicBoardUrl", "PublicBoardInvocation"})
+        function = stack.properties("ReadBoardFunction")
+        self.assertEqual("public", function["Environment"]["Variables"]["BOARD_ACCESS"])
+        self.assertEqual("5", function["ReservedConcurrentExecutions"])
+        roles = stack.of_type("AWS::IAM::Role")
+        self.assertEqual(self.stack.of_type("AWS::IAM::Role"), roles)
 
     def test_two_stacks_share_no_name(self):
         template = sam.transform(sam.load())
@@ -426,6 +469,9 @@ CHANGES = [
     ("a policy beside the roles", check_inventory, lambda r: r.update(More={"Type": "AWS::IAM::Policy", "Properties": {"PolicyName": "more", "PolicyDocument": {}}})),
     ("a function for everybody", check_nothing_public, lambda r: r.update(Open={"Type": "AWS::Lambda::Permission", "Properties": {"Principal": "*", "Action": "lambda:InvokeFunction", "FunctionName": "f"}})),
     ("an open function URL", check_nothing_public, lambda r: properties(r, "RankProductsFunction").update(FunctionUrlConfig={"AuthType": "NONE"})),
+    ("the board for everybody", check_nothing_public, lambda r: properties(r, "ReadBoardFunction").update(FunctionUrlConfig={"AuthType": "NONE"})),
+    ("a permission without its condition", check_inventory, lambda r: r["PublicBoardInvocation"].pop("Condition")),
+    ("a board that writes", check_roles, lambda r: statement(r, "ReadBoardRole", "dynamodb:GetItem")["Action"].append("dynamodb:PutItem")),
     ("a table for everybody", check_nothing_public, lambda r: properties(r, "HotProducts").update(ResourcePolicy={"PolicyDocument": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}]}})),
     ("a table without encryption", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=False)),
     ("a table that grows for ever", check_tables, lambda r: properties(r, "MinuteCounters")["TimeToLiveSpecification"].update(Enabled=False)),
