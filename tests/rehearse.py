@@ -39,10 +39,10 @@ sys.path.insert(0, str(ROOT / "tests" / "infra"))
 try:
     import boto3
     import boto3.dynamodb.conditions
-    import rehearse_alarms
-    import rehearse_msk
     import botocore.auth
     import botocore.awsrequest
+    import rehearse_alarms
+    import rehearse_msk
     import sam
     import test_template as wanted
     from emulator import EMULATOR, SAM, CannotRehearse, Checks, Emulator, client, environment, free_port, run, say

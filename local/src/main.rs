@@ -1,5 +1,6 @@
 //! The program `hot`.
 
+mod board_command;
 mod cost_commands;
 mod kafka_commands;
 
@@ -17,6 +18,7 @@ use hot::{
     embedded::Embedded,
     generate::{self, Spec},
     replay::{self, Options, Replay},
+    serve::Stop,
     show,
     tables::{self, Created},
     template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
@@ -45,6 +47,7 @@ enum Command {
     Dynamodb(Dynamodb),
     Tables(Tables),
     Top(Top),
+    Board(board_command::Board),
     Kafka(kafka_commands::Kafka),
     Produce(kafka_commands::Produce),
     Topic(kafka_commands::Look),
@@ -192,6 +195,7 @@ async fn main() -> ExitCode {
         Command::Dynamodb(args) => dynamodb(&args).await,
         Command::Tables(args) => create_tables(&args).await,
         Command::Top(args) => top(&args).await,
+        Command::Board(args) => board_command::board(&args).await,
         Command::Kafka(args) => kafka_commands::kafka(&args).await,
         Command::Produce(args) => kafka_commands::produce(&args).await,
         Command::Topic(args) => kafka_commands::topic(&args),
@@ -338,6 +342,7 @@ fn progress_bar(length: Option<u64>) -> Result<ProgressBar> {
 }
 
 async fn dynamodb(args: &Dynamodb) -> Result<()> {
+    let stop = Stop::listen()?;
     let dynamodb = Embedded::start(args.port, args.data.as_deref()).await?;
     let kept = match &args.data {
         Some(folder) => format!("data in {}", folder.display()),
@@ -347,11 +352,7 @@ async fn dynamodb(args: &Dynamodb) -> Result<()> {
     for table in template::tables(TEMPLATE, DEFAULT_STACK)? {
         print(&format!("table {}", table.name))?;
     }
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminated.recv() => {}
-    }
+    stop.asked().await;
     dynamodb.stop().await
 }
 

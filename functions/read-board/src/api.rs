@@ -129,7 +129,10 @@ pub(crate) async fn history(
         }
         body.snapshots.push(text);
     }
-    let lifetime = if body.next.is_some() { cache::past() } else { cache::until_next_in(newest, query.to, now) };
+    let to = (!query.to_now).then_some(query.to);
+    // What comes behind the cut does not change what lies before it.
+    let cut = body.next.is_some() && to.is_some();
+    let lifetime = if cut { cache::past() } else { cache::until_next_in(newest, to, now) };
     Ok(board.answer(&headers, lifetime, &body))
 }
 

@@ -46,16 +46,17 @@ pub fn past() -> Duration {
     PAST
 }
 
-/// How long the snapshots of the windows that end up to `to` hold, of which `newest` is the last there is.
+/// How long the snapshots of the windows that end up to `to` hold, of which `newest` is the last there is; `None` for a
+/// range that ends in the present, and moves on with it.
 ///
 /// It is until the next is due, whichever it is; where all are there, they are past.
-pub fn until_next_in(newest: Option<Window>, to: UnixMillis, now: UnixMillis) -> Duration {
+pub fn until_next_in(newest: Option<Window>, to: Option<UnixMillis>, now: UnixMillis) -> Duration {
     let last_due = Window::ended_by(now.minus(SNAPSHOT_DELAY));
-    match newest {
-        Some(newest) if newest >= Window::ended_by(to) => PAST,
-        Some(newest) if newest >= last_due => until_next_snapshot(newest, now),
+    match (newest, to) {
+        (Some(newest), Some(to)) if newest >= Window::ended_by(to) => PAST,
+        (Some(newest), _) if newest >= last_due => until_next_snapshot(newest, now),
         // One is overdue, or will never come. A range that lies a window's length back waits for none.
-        _ if to.plus(Duration::from_hours(1)) < now => PAST,
+        (_, Some(to)) if to.plus(Duration::from_hours(1)) < now => PAST,
         _ => OVERDUE,
     }
 }
@@ -90,13 +91,22 @@ mod tests {
     #[test]
     fn a_range_holds_until_the_next_of_its_snapshots() {
         let newest = Some(window("2022-12-27T16:50:00Z"));
-        let lifetime = |newest, to, now| until_next_in(newest, at(to), at(now)).as_secs();
+        let lifetime = |newest, to, now| until_next_in(newest, Some(at(to)), at(now)).as_secs();
         assert_eq!(lifetime(newest, "2022-12-27T16:54:59Z", "2022-12-27T16:55:00Z"), 3600, "it is complete");
         assert_eq!(lifetime(newest, "2022-12-27T16:55:00Z", "2022-12-27T16:55:00Z"), 70);
         assert_eq!(lifetime(newest, "2022-12-27T18:00:00Z", "2022-12-27T16:55:00Z"), 70);
         assert_eq!(lifetime(newest, "2022-12-27T17:00:00Z", "2022-12-27T17:02:00Z"), 5, "overdue");
         assert_eq!(lifetime(None, "2022-12-27T17:00:00Z", "2022-12-27T17:02:00Z"), 5);
         assert_eq!(lifetime(None, "2022-12-27T17:00:00Z", "2022-12-28T17:02:00Z"), 3600, "nothing will come");
+    }
+
+    #[test]
+    fn a_range_up_to_now_is_never_complete() {
+        let newest = Some(window("2022-12-27T16:50:00Z"));
+        let lifetime = |newest, now| until_next_in(newest, None, at(now)).as_secs();
+        assert_eq!(lifetime(newest, "2022-12-27T16:52:00Z"), 250);
+        assert_eq!(lifetime(newest, "2022-12-27T17:02:00Z"), 5, "overdue");
+        assert_eq!(lifetime(None, "2022-12-27T17:02:00Z"), 5);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct History {
     pub from: UnixMillis,
     /// The last, inclusive.
     pub to: UnixMillis,
+    /// Whether `to` is the present, and moves on with it.
+    pub to_now: bool,
     /// How many products of each.
     pub limit: usize,
 }
@@ -121,12 +123,13 @@ impl History {
     /// When a parameter is unknown, repeated, or wrong, or the range ends before it begins.
     pub fn parse(query: &str, now: UnixMillis) -> Result<Self, QueryError> {
         let [from, to, limit] = parameters(query, ["from", "to", "limit"])?;
-        let to = time("to", to)?.unwrap_or(now);
+        let to = time("to", to)?;
+        let (to, to_now) = (to.unwrap_or(now), to.is_none());
         let from = time("from", from)?.unwrap_or(to.minus(DAY));
         if from > to {
             return Err(QueryError::Range { from, to });
         }
-        Ok(Self { from, to, limit: number("limit", limit, 10, 1..=MAX_HISTORY_PRODUCTS)? })
+        Ok(Self { from, to, to_now, limit: number("limit", limit, 10, 1..=MAX_HISTORY_PRODUCTS)? })
     }
 }
 
@@ -212,5 +215,90 @@ fn time(name: &'static str, value: Option<String>) -> Result<Option<UnixMillis>,
     match UnixMillis::parse_rfc3339(&value) {
         Ok(time) if time >= FIRST => Ok(Some(time)),
         _ => Err(QueryError::Time { name, value }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> UnixMillis {
+        UnixMillis::parse_rfc3339(text).unwrap()
+    }
+
+    const NOW: &str = "2022-12-27T16:52:07.5Z";
+
+    #[test]
+    fn what_is_not_asked_for_has_a_default() {
+        assert_eq!(Newest::parse(""), Ok(Newest { limit: 100, at: None }));
+        let history = History::parse("", at(NOW)).unwrap();
+        assert_eq!(history, History { from: at("2022-12-26T16:52:07.5Z"), to: at(NOW), to_now: true, limit: 10 });
+        let minutes = Minutes::parse("", at(NOW)).unwrap();
+        assert_eq!(minutes, Minutes { minutes: 60, to: at("2022-12-27T16:52:00Z") });
+    }
+
+    #[test]
+    fn each_parameter_is_read_at_its_bounds() {
+        assert_eq!(
+            Newest::parse("limit=1000&at=2022-12-27T17%3A50%3A00%2B01%3A00").unwrap().at,
+            Some(at("2022-12-27T16:50:00Z"))
+        );
+        let history = History::parse("limit=100&from=2022-12-27T16:00:00Z&to=2022-12-27T16:00:00Z", at(NOW));
+        assert_eq!(
+            history.unwrap().windows(),
+            Some(Window::ended_by(at("2022-12-27T16:00:00Z"))..=Window::ended_by(at("2022-12-27T16:00:00Z")))
+        );
+        let minutes = Minutes::parse("minutes=3&to=2022-12-27T16:50:59.999Z", at(NOW)).unwrap();
+        let starts: Vec<_> = minutes.all().map(|minute| minute.start().to_string()).collect();
+        assert_eq!(starts, ["2022-12-27T16:47:00Z", "2022-12-27T16:48:00Z", "2022-12-27T16:49:00Z"]);
+        assert_eq!(minutes.from().to_string(), starts[0]);
+    }
+
+    #[test]
+    fn a_range_holds_the_windows_that_end_in_it() {
+        let ends = |from: &str, to: &str| {
+            let windows = History { from: at(from), to: at(to), to_now: false, limit: 1 }.windows()?;
+            Some((windows.start().end().to_string(), windows.end().end().to_string()))
+        };
+        let both = Some(("2022-12-27T16:50:00Z".to_owned(), "2022-12-27T16:55:00Z".to_owned()));
+        assert_eq!(ends("2022-12-27T16:50:00Z", "2022-12-27T16:55:00Z"), both);
+        assert_eq!(ends("2022-12-27T16:45:00.001Z", "2022-12-27T16:59:59.999Z"), both);
+        assert_eq!(ends("2022-12-27T16:50:00.001Z", "2022-12-27T16:54:59.999Z"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let newest = |query| Newest::parse(query).unwrap_err().to_string();
+        assert_eq!(newest("limit=0"), r#"limit is "0"; give a whole number from 1 to 1000"#);
+        assert_eq!(newest("limit=+5"), r#"limit is " 5"; give a whole number from 1 to 1000"#);
+        assert_eq!(newest("size=1"), r#"there is no parameter "size" here; the parameters are limit, at"#);
+        assert_eq!(newest("at=&at="), "the parameter at is given twice; give it once");
+        assert!(newest("at=2022-12-27").starts_with(r#"at is "2022-12-27"; give an RFC 3339 time"#));
+        assert!(newest("at=0000-12-31T23:59:59Z").contains("RFC 3339"));
+        let range = History::parse("to=2022-12-27T16:00:00Z&from=2022-12-27T16:00:01Z", at(NOW)).unwrap_err();
+        assert!(range.to_string().contains("give a from that is not after to"), "{range}");
+        assert!(Minutes::parse("minutes=1e3", at(NOW)).is_err());
+    }
+
+    #[test]
+    fn the_signature_of_a_presigned_url_is_no_mistake() {
+        assert!(Newest::parse("limit=5&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00").is_ok());
+    }
+
+    #[test]
+    fn any_id_can_be_asked_for() {
+        let id = |rest| product_id(rest).map(|id| id.map(|id| id.as_str().to_owned()));
+        let is = |text: &str| Some(Ok(text.to_owned()));
+        assert_eq!(id("p1234/clicks"), is("p1234"));
+        assert_eq!(id("a%2Fb/clicks"), is("a/b"));
+        assert_eq!(id("a/b/clicks"), is("a/b"), "decoded on the way");
+        assert_eq!(id("a/clicks/clicks"), is("a/clicks"));
+        assert_eq!(id("caff%C3%A8+%25%20%23/clicks"), is("caffè+% #"));
+        assert_eq!(id("50%/clicks"), is("50%"));
+        assert_eq!(id("p1234"), None);
+        assert_eq!(id("%FF/clicks"), Some(Err(QueryError::NotText)));
+        assert_eq!(id("/clicks"), Some(Err(QueryError::ProductId)));
+        assert_eq!(id(&format!("{}/clicks", "%41".repeat(256))), is(&"A".repeat(256)));
+        assert_eq!(id(&format!("{}/clicks", "%41".repeat(257))), Some(Err(QueryError::ProductId)));
     }
 }
