@@ -17,7 +17,7 @@ run: ## Replay the sample and print the hot products
 	$(CARGO) run --locked --bin hot -- replay events/clicks.jsonl
 
 .PHONY: test
-test: $(TOOLS) ## Run all tests but those of real parts and the rehearsal
+test: $(TOOLS) $(VENV)/api/.installed ## Run all tests but those of real parts and the rehearsal
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
@@ -80,6 +80,7 @@ $(TOOLS): tests/requirements.txt
 	touch $@
 
 # One environment a requirements file, for their pins exclude one another.
+$(VENV)/api/.installed: tests/requirements-api.txt
 $(VENV)/rehearse/.installed: tests/requirements-rehearse.txt
 $(VENV)/sam/.installed: tests/requirements-sam.txt
 $(VENV)/bench/.installed: bench/requirements.txt

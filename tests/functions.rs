@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
 
-/// Both functions, and the DynamoDB they write to.
+/// All functions, and the DynamoDB they work on.
 struct Functions {
     port: u16,
     dynamodb: HotDynamoDb,
@@ -138,10 +138,15 @@ fn of_resource(resource: &str) -> String {
     }
 }
 
+/// A file of `events/`.
+fn sample(event: &str) -> Value {
+    let text = fs::read_to_string(repository("events").join(event)).expect("the sample is there");
+    serde_json::from_str(&text).expect("the sample is JSON")
+}
+
 /// The values of an event's records by source and offset.
 fn values(event: &str) -> BTreeMap<(String, i64), Vec<u8>> {
-    let text = fs::read_to_string(repository("events").join(event)).expect("the sample is there");
-    let event: Value = serde_json::from_str(&text).expect("the sample is JSON");
+    let event = sample(event);
     let mut values = BTreeMap::new();
     for (source, records) in event["records"].as_object().expect("records by source") {
         for record in records.as_array().expect("a list") {
@@ -174,7 +179,7 @@ fn snapshot(groups: &Groups) -> Value {
 }
 
 #[test]
-fn the_samples_go_through_both_functions_into_the_snapshot() {
+fn the_samples_go_through_the_functions_to_the_board() {
     let functions = Functions::start();
 
     let first = values("msk-batch.json");
@@ -194,6 +199,31 @@ fn the_samples_go_through_both_functions_into_the_snapshot() {
         (&json!(true), &json!(480), &json!(expected.clicks))
     );
     assert_eq!(functions.top(), snapshot(&expected));
+
+    // As behind a function URL.
+    let answer = functions.answer("read-board", "read-board.json");
+    assert_eq!((&answer["statusCode"], &answer["isBase64Encoded"]), (&json!(200), &json!(false)));
+    assert_eq!(answer["headers"]["content-type"], "application/json");
+    assert!(answer["headers"]["cache-control"].as_str().is_some_and(|text| text.starts_with("private, max-age=")));
+    let clicks: Value = serde_json::from_str(answer["body"].as_str().expect("a text")).expect("JSON");
+    let id = "caffè ☕ \"doppio\" #1";
+    assert_eq!((&clicks["product_id"], &clicks["to"]), (&json!(id), &json!("2022-12-27T16:50:00Z")));
+    let counted: u64 = expected.counts.range(WINDOW_END - 3_600_000..WINDOW_END).filter_map(|(_, of)| of.get(id)).sum();
+    assert!(counted > 0 && clicks["total_clicks"] == counted, "{clicks}");
+    assert_eq!(clicks["minutes"].as_array().map(Vec::len), Some(60));
+    let mut page = sample("read-board.json");
+    for (path, status, body) in [
+        ("/", 200, "<body data-pipeline=\"\">"),
+        ("/hot-products", 200, "\"window_end\":\"2022-12-27T16:50:00Z\""),
+        ("/hot-products/", 404, "not_found"),
+    ] {
+        page["rawPath"] = path.into();
+        page["rawQueryString"] = "".into();
+        let output = functions.invoke("read-board", &["--data-ascii", &page.to_string()]);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+        assert_eq!(answer["statusCode"], status, "{path}");
+        assert!(answer["body"].as_str().is_some_and(|text| text.contains(body)), "{path}: {answer}");
+    }
 
     // Redelivered as a whole: no count moves.
     let answer = functions.answer("count-clicks", "msk-batch.json");
@@ -268,13 +298,15 @@ fn a_wrong_setting_stops_a_function_at_its_start_and_is_named() {
     assert!(message.contains("TOP_N") && message.contains("from 1 to 1000"), "{message}");
     let message = start("rank-products", &environment[..4]);
     assert!(message.contains("SNAPSHOTS_TABLE is not set"), "{message}");
+    let message = start("read-board", &with("BOARD_ACCESS", "NONE"));
+    assert!(message.contains("BOARD_ACCESS") && message.contains("give iam or public"), "{message}");
     let message = start("count-clicks", &environment[1..]);
     assert!(message.contains("AWS_REGION is not set"), "{message}");
 }
 
 #[test]
 fn what_only_the_local_program_needs_is_in_no_functions_dependency_tree() {
-    for function in ["count-clicks", "rank-products"] {
+    for function in ["count-clicks", "rank-products", "read-board"] {
         let output = Command::new(env!("CARGO"))
             .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])
             .current_dir(repository(""))
@@ -282,7 +314,9 @@ fn what_only_the_local_program_needs_is_in_no_functions_dependency_tree() {
             .expect("cargo runs");
         let tree = String::from_utf8(output.stdout).expect("a tree is text");
         assert!(tree.contains("aws-sdk-dynamodb v"), "{}", String::from_utf8_lossy(&output.stderr));
-        for other in ["hot v", "dynoxide-rs", "clap", "indicatif", "comfy-table", "console", "aws-config", "rand v"] {
+        // A second TLS stack among them.
+        let others = ["hot v", "dynoxide-rs", "clap", "indicatif", "comfy-table", "console", "aws-config", "rand v"];
+        for other in others.into_iter().chain(["aws-lc", "native-tls", "openssl-sys"]) {
             assert!(!tree.lines().any(|line| line.starts_with(other)), "{function} depends on {other}");
         }
     }

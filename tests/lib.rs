@@ -4,6 +4,7 @@
 use std::{env, path::PathBuf};
 
 pub mod group_by;
+pub mod http;
 pub mod parts;
 pub mod process;
 

@@ -177,34 +177,40 @@ pub fn hot(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command
 }
 
-/// `hot dynamodb` on a free port.
+/// `hot` with a command that serves on a free port, such as `dynamodb` or `board`.
 #[derive(Debug)]
-pub struct HotDynamoDb {
+pub struct HotServer {
     process: Process,
-    endpoint: String,
+    url: String,
     _log: TempDir,
 }
 
-impl HotDynamoDb {
-    /// Starts it with `args`, and waits until it serves.
+impl HotServer {
+    /// Starts `command` with `args`, and waits until it names its URL.
     ///
     /// # Panics
     /// When it doesn't.
-    pub fn start(args: &[&str]) -> Self {
+    pub fn start(command: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the log");
-        let command = hot(["dynamodb", "--port", "0"].iter().chain(args));
-        let mut process = Process::start("hot dynamodb", &command, &folder.path().join("log"));
-        let endpoint = wait_for("hot dynamodb to name its endpoint", || {
-            assert_eq!(process.ended(), None, "hot dynamodb has ended, and said:\n{}", process.said());
+        let name = format!("hot {command}");
+        let command = hot([command, "--port", "0"].iter().chain(args));
+        let mut process = Process::start(&name, &command, &folder.path().join("log"));
+        let url = wait_for(&format!("{name} to name its URL"), || {
+            assert_eq!(process.ended(), None, "{name} has ended, and said:\n{}", process.said());
             let said = process.said();
             said.split([' ', ',']).find(|word| word.starts_with("http://127.0.0.1:")).map(str::to_owned)
         });
-        Self { process, endpoint, _log: folder }
+        Self { process, url, _log: folder }
     }
 
     /// Where it is served.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it has said.
+    pub fn said(&self) -> String {
+        self.process.said()
     }
 
     /// Asks it to stop, and waits until it has.
@@ -214,6 +220,39 @@ impl HotDynamoDb {
     pub fn stop(self) {
         self.process.stop();
     }
+}
+
+/// `hot dynamodb` on a free port.
+#[derive(Debug)]
+pub struct HotDynamoDb(HotServer);
+
+impl HotDynamoDb {
+    /// Starts it with `args`, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub fn start(args: &[&str]) -> Self {
+        Self(HotServer::start("dynamodb", args))
+    }
+
+    /// Where it is served.
+    pub fn endpoint(&self) -> &str {
+        self.0.url()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not stop, or not with success.
+    pub fn stop(self) {
+        self.0.stop();
+    }
+}
+
+/// `schemathesis`, from the virtual environment that the Makefile makes, or the `PATH`.
+pub fn schemathesis() -> Command {
+    let own = repository(".venv/api/bin/schemathesis");
+    Command::new(if own.is_file() { own } else { PathBuf::from("schemathesis") })
 }
 
 /// `cargo lambda`, from the virtual environment that the Makefile makes, or the `PATH`.

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn any_id_can_be_asked_for() {
-        let id = |rest| product_id(rest).map(|id| id.map(|id| id.as_str().to_owned()));
+        let id = |rest: &str| product_id(rest).map(|id| id.map(|id| id.as_str().to_owned()));
         let is = |text: &str| Some(Ok(text.to_owned()));
         assert_eq!(id("p1234/clicks"), is("p1234"));
         assert_eq!(id("a%2Fb/clicks"), is("a/b"));

@@ -1,0 +1,479 @@
+//! The read API as `hot board` serves it, over tables that the real functions have filled.
+
+use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
+
+use count_clicks::{CountClicks, CountSettings};
+use hot::{
+    embedded::Embedded,
+    msk,
+    serve::{listen, serve},
+    tables::create,
+    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
+};
+use hot_products::{
+    ManualClock, Snapshot, UnixMillis, Window,
+    settings::Settings,
+    store::{CountersTable, SnapshotsTable},
+    time::bound,
+};
+use hot_products_tests::{
+    http::{Answer, get, request},
+    process::{HotDynamoDb, HotServer, hot, schemathesis},
+    repository,
+};
+use hyper::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rank_products::{RankProducts, RankSettings, Request};
+use read_board::{Board, Caching, router};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// 2022-12-27T17:00:00Z.
+const START: UnixMillis = UnixMillis(1_672_160_400_000);
+const MINUTES: i64 = 75;
+
+/// Ids that are as good as any other.
+const ODD_IDS: [&str; 10] = [
+    "shoes/42",
+    "a/clicks",
+    "/",
+    "caffè ☕ \"doppio\" #1",
+    "50% off?x=1&y=2",
+    "%2F",
+    "+ +",
+    "\\..\\<script>",
+    "\u{0}\u{1f}\u{202e}",
+    "last_offset",
+];
+
+/// A shop that has been open for a while, and its board.
+struct Shop {
+    embedded: Embedded,
+    board: HotServer,
+    /// What was clicked: product by minute of the shop's time.
+    clicks: Vec<(i64, String)>,
+}
+
+impl Shop {
+    /// Has the real functions count and rank, every five minutes.
+    async fn open() -> Self {
+        let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
+        let tables = TableNames::of(DEFAULT_STACK);
+        let settings = Settings::new(|name| match name {
+            "COUNTERS_TABLE" => Some(tables.counters.clone()),
+            "REJECTS_TABLE" => Some(tables.rejects.clone()),
+            "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
+            _ => None,
+        });
+        let clock = Arc::new(ManualClock::at(START));
+        let count = CountSettings::read(&settings).expect("settings");
+        let rank = RankSettings::read(&settings).expect("settings");
+        let count_clicks = CountClicks::new(embedded.client(), count, clock.clone());
+        let rank_products = RankProducts::new(embedded.client(), rank, clock.clone());
+
+        let longest = "é".repeat(128);
+        let mut clicks = Vec::new();
+        for minute in 0..MINUTES {
+            clicks.extend((0..=minute % 7).map(|product| (minute, format!("p{product}"))));
+            clicks.push((minute, ODD_IDS[minute as usize % ODD_IDS.len()].to_owned()));
+            clicks.extend((minute % 9 == 0).then(|| (minute, longest.clone())));
+        }
+        let mut offsets = [0; 3];
+        for minute in 0..MINUTES {
+            let mut records: HashMap<String, Vec<_>> = HashMap::new();
+            let now = START.plus(Duration::from_mins(minute as u64));
+            for (number, (_, product)) in clicks.iter().filter(|(of, _)| *of == minute).enumerate() {
+                // Over several partitions, so that a product has clicks from several sources.
+                let partition = (number + minute as usize) % offsets.len();
+                let value = json!({"event_time": now.0 + number as i64, "product_id": product, "action": "click"});
+                let value = value.to_string();
+                let record =
+                    msk::record("clicks", partition as u32, offsets[partition], now, None, Some(value.as_bytes()));
+                offsets[partition] += 1;
+                records.entry(format!("clicks-{partition}")).or_default().push(record);
+            }
+            let now = START.plus(Duration::from_mins(minute as u64 + 1));
+            clock.set(now.plus(Duration::from_mins(1)));
+            let event = serde_json::to_string(&msk::event(records)).expect("an event is JSON");
+            let (_, result) = count_clicks.handle(&event, clock_deadline(now)).await;
+            result.expect("the batch is counted");
+            if Window::ended_by(now).end() == now {
+                let request = Request { window_end: Some(now.to_string()), scheduled_time: None };
+                rank_products.handle(&request).await.expect("the window is ranked");
+            }
+        }
+        let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint()]);
+        Self { embedded, board, clicks }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        get(&format!("{}{path}", self.board.url())).await
+    }
+
+    /// What `hot top` says.
+    fn top(&self, args: &[&str]) -> Value {
+        let endpoint = self.embedded.endpoint();
+        let args = [&["top", "--json", "--endpoint-url", &endpoint], args].concat();
+        let output = hot(args).stdin(Stdio::null()).output().expect("hot runs");
+        serde_json::from_slice(&output.stdout).expect("a snapshot")
+    }
+
+    /// The clicks on `product` in each of the `minutes` up to the end of the shop's minute `end`.
+    fn counts(&self, product: &str, minutes: i64, end: i64) -> Vec<u64> {
+        let count = |minute| self.clicks.iter().filter(|(of, id)| *of == minute && id == product).count() as u64;
+        (end - minutes..end).map(count).collect()
+    }
+}
+
+fn clock_deadline(now: UnixMillis) -> UnixMillis {
+    now.plus(Duration::from_mins(2))
+}
+
+fn minute(number: i64) -> String {
+    bound(UnixMillis(START.0 + number * 60_000))
+}
+
+fn encoded(id: &str) -> String {
+    utf8_percent_encode(id, NON_ALPHANUMERIC).to_string()
+}
+
+/// A snapshot without what only the API says.
+fn plain(mut snapshot: Value) -> Value {
+    let made = snapshot.as_object_mut().and_then(|fields| fields.remove("generated_at")).expect("generated_at");
+    let made = UnixMillis::parse_rfc3339(made.as_str().expect("a text")).expect("RFC 3339");
+    let end = UnixMillis::parse_rfc3339(snapshot["window_end"].as_str().expect("a text")).expect("RFC 3339");
+    assert_eq!(made.since(end), Duration::from_mins(1), "the shop's clock said so");
+    snapshot
+}
+
+fn is_error(answer: &Answer, status: StatusCode, code: &str, words: &[&str]) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!((answer.header("content-type"), answer.header("cache-control")), ("application/json", "no-store"));
+    let body = answer.json();
+    assert_eq!(body["error"]["code"], code);
+    let message = body["error"]["message"].as_str().expect("a message");
+    assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_says_what_the_functions_have_counted() {
+    let shop = Shop::open().await;
+    shop.snapshots_equal_those_of_hot_top().await;
+    shop.a_history_is_the_snapshots_of_a_range().await;
+    shop.clicks_equal_a_plain_count().await;
+    shop.what_is_known_is_not_sent_again().await;
+    shop.answers_hold_until_the_next_is_due().await;
+    shop.what_is_wrong_is_said().await;
+    shop.the_page_and_the_document_are_served().await;
+    shop.board.stop();
+    shop.embedded.stop().await.expect("DynamoDB stops");
+}
+
+impl Shop {
+    async fn snapshots_equal_those_of_hot_top(&self) {
+        let newest = self.get("/hot-products").await;
+        assert_eq!((newest.status, newest.header("content-type")), (StatusCode::OK, "application/json"));
+        let newest = plain(newest.json());
+        assert_eq!(newest, self.top(&[]));
+        assert_eq!(newest["window_end"], minute(MINUTES));
+        for end in [5, 40, 75] {
+            // Up to five minutes later, and in another zone of time.
+            let at = UnixMillis(START.0 + end * 60_000 + 299_999).utc();
+            let at = at.with_timezone(&chrono::FixedOffset::east_opt(7_200).expect("a zone")).to_rfc3339();
+            let past = self.get(&format!("/hot-products?at={}", encoded(&at))).await;
+            assert_eq!(plain(past.json()), self.top(&["--at", &minute(end)]), "{at}");
+        }
+        let mut first = newest.clone();
+        first["products"].as_array_mut().expect("a list").truncate(3);
+        assert_eq!(plain(self.get("/hot-products?limit=3").await.json()), first);
+        assert_eq!(plain(self.get("/hot-products?limit=1000").await.json()), newest);
+    }
+
+    async fn a_history_is_the_snapshots_of_a_range(&self) {
+        let query = format!("from={}&to={}&limit=4", minute(10), minute(30));
+        let history = self.get(&format!("/hot-products/history?{query}")).await.json();
+        assert_eq!(history.get("next"), None);
+        let snapshots = history["snapshots"].as_array().expect("a list");
+        let ends: Vec<_> = snapshots.iter().map(|snapshot| snapshot["window_end"].clone()).collect();
+        assert_eq!(ends, [10, 15, 20, 25, 30].map(minute), "both ends belong to it");
+        for (snapshot, end) in snapshots.iter().zip([10, 15, 20, 25, 30]) {
+            let mut expected = self.top(&["--at", &minute(end)]);
+            expected["products"].as_array_mut().expect("a list").truncate(4);
+            assert_eq!(plain(snapshot.clone()), expected);
+        }
+        for (from, to, count) in [(9, 11, 1), (11, 14, 0), (-600, 4, 0), (0, MINUTES, 15), (MINUTES, 9_000, 1)] {
+            let query = format!("from={}&to={}", minute(from), minute(to));
+            let history = self.get(&format!("/hot-products/history?{query}")).await.json();
+            assert_eq!(history["snapshots"].as_array().expect("a list").len(), count, "{from} to {to}");
+        }
+        // A day back from `to`, and from now, when nothing was sold in this shop.
+        let history = self.get(&format!("/hot-products/history?to={}", minute(24 * 60 + 10))).await.json();
+        assert_eq!(history["snapshots"].as_array().expect("a list").len(), 14);
+        assert_eq!(self.get("/hot-products/history").await.json(), json!({"snapshots": []}));
+    }
+
+    async fn clicks_equal_a_plain_count(&self) {
+        let longest = "é".repeat(128);
+        for id in ODD_IDS.into_iter().chain(["p0", "p6", "nobody knows it", &longest]) {
+            for (minutes, end) in [(60, MINUTES), (1440, MINUTES), (7, 30), (1, 1)] {
+                let query = format!("minutes={minutes}&to={}", encoded(&minute(end)));
+                let answer = self.get(&format!("/products/{}/clicks?{query}", encoded(id))).await;
+                let counts = self.counts(id, minutes, end);
+                let expected: Vec<_> = (end - minutes..end)
+                    .zip(&counts)
+                    .map(|(number, clicks)| json!({"minute": minute(number), "clicks": clicks}))
+                    .collect();
+                assert_eq!(
+                    answer.json(),
+                    json!({
+                        "product_id": id,
+                        "from": minute(end - minutes),
+                        "to": minute(end),
+                        "total_clicks": counts.iter().sum::<u64>(),
+                        "minutes": expected,
+                    }),
+                );
+            }
+        }
+        // A slash that somebody has decoded on the way, and a time within a minute.
+        let query = format!("to={}", UnixMillis(START.0 + 75 * 60_000 - 1));
+        let answer = self.get(&format!("/products/shoes/42/clicks?{query}")).await.json();
+        assert_eq!((&answer["product_id"], &answer["to"]), (&json!("shoes/42"), &json!(minute(74))));
+        assert_eq!(answer["total_clicks"], self.counts("shoes/42", 60, 74).iter().sum::<u64>());
+        let today = self.get("/products/p0/clicks").await.json();
+        assert_eq!((&today["total_clicks"], today["minutes"].as_array().map(Vec::len)), (&json!(0), Some(60)));
+    }
+
+    async fn what_is_known_is_not_sent_again(&self) {
+        let clicks = format!("/products/p0/clicks?to={}", minute(60));
+        let past = format!("/hot-products?at={}", minute(40));
+        let day = format!("/hot-products/history?to={}", minute(24 * 60));
+        for (path, lifetimes) in [
+            // Its successor is overdue for years.
+            ("/hot-products", 5..=5),
+            (&past, 3600..=3600),
+            (&day, 3600..=3600),
+            ("/hot-products/history", 5..=5),
+            (&clicks, 1..=60),
+        ] {
+            let answer = self.get(path).await;
+            let lifetime = answer.header("cache-control").strip_prefix("private, max-age=");
+            let lifetime = lifetime.unwrap_or_else(|| panic!("{path}: {answer:?}"));
+            assert!(lifetimes.contains(&lifetime.parse().expect("seconds")), "{path}: {lifetime}");
+        }
+        for path in ["/hot-products", &past, &day, &clicks, "/", "/board.js", "/board.css", "/openapi.json"] {
+            let url = format!("{}{path}", self.board.url());
+            let answer = get(&url).await;
+            let tag = answer.header("etag");
+            assert!(tag.starts_with('"') && tag.ends_with('"'), "{path}: a strong tag");
+            let again = request(Method::GET, &url, &[("if-none-match", tag)]).await;
+            assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0), "{path}");
+            assert_eq!(again.header("etag"), tag);
+            assert!(!again.header("cache-control").is_empty(), "{path}");
+            let other = request(Method::GET, &url, &[("if-none-match", "\"0\"")]).await;
+            assert_eq!((other.status, &other.body), (StatusCode::OK, &answer.body), "{path}");
+            let head = request(Method::HEAD, &url, &[]).await;
+            assert_eq!((head.status, head.header("etag"), head.body.len()), (StatusCode::OK, tag, 0), "{path}");
+            assert_eq!(head.header("content-length"), answer.body.len().to_string());
+        }
+        let [three, four] = ["?limit=3", "?limit=4"].map(|query| format!("/hot-products{query}"));
+        assert_ne!(self.get(&three).await.header("etag"), self.get(&four).await.header("etag"));
+    }
+
+    /// By the shop's own clock, as a function that everybody may call.
+    async fn answers_hold_until_the_next_is_due(&self) {
+        let tables = TableNames::of(DEFAULT_STACK);
+        let clock = Arc::new(ManualClock::at(START));
+        let board = Board {
+            snapshots: SnapshotsTable::new(self.embedded.client(), tables.snapshots),
+            counters: CountersTable::new(self.embedded.client(), tables.counters),
+            clock: clock.clone(),
+            caching: Caching::Public,
+            on_error: |error| panic!("{error}"),
+        };
+        let listener = listen(0).await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async {
+            let _dropped = stopped.await;
+        };
+        let server = tokio::spawn(serve(listener, router(board, Some("/a\"&/pipeline")), stopped));
+        let (past, next) = (minute(MINUTES - 5), minute(MINUTES + 5));
+        // The newest snapshot was made a minute after the 75th; ten seconds more are for ranking.
+        for (seconds, path, lifetime) in [
+            (70, "/hot-products".to_owned(), 300),
+            (100, "/hot-products".to_owned(), 270),
+            (369, "/hot-products".to_owned(), 5),
+            (100, "/hot-products/history".to_owned(), 270),
+            (100, format!("/hot-products/history?to={past}"), 3600),
+            (100, format!("/hot-products/history?to={next}"), 270),
+            (400, format!("/hot-products/history?to={next}"), 5),
+            (100, "/products/p0/clicks".to_owned(), 20),
+        ] {
+            clock.set(UnixMillis(START.0 + MINUTES * 60_000 + seconds * 1000));
+            let answer = get(&format!("{url}{path}")).await;
+            assert_eq!(
+                answer.header("cache-control"),
+                format!("public, max-age={lifetime}"),
+                "{path} after {seconds} s"
+            );
+        }
+        let clicks = get(&format!("{url}/products/p0/clicks")).await.json();
+        assert_eq!(clicks["to"], minute(MINUTES + 1), "only complete minutes");
+        assert_eq!(clicks["total_clicks"], self.counts("p0", 60, MINUTES + 1).iter().sum::<u64>());
+        let page = String::from_utf8(get(&url).await.body.to_vec()).expect("text");
+        assert!(page.contains(r#"<body data-pipeline="/a&quot;&amp;/pipeline">"#), "{page}");
+        drop(stop);
+        server.await.expect("it runs").expect("it serves");
+    }
+
+    async fn what_is_wrong_is_said(&self) {
+        let range = format!("/hot-products/history?from={}&to={}", minute(1), minute(0));
+        let long = format!("/products/{}/clicks", "x".repeat(257));
+        for (path, words) in [
+            ("/hot-products?limit=0", &["limit is \"0\"", "from 1 to 1000"][..]),
+            ("/hot-products?limit=1001", &["from 1 to 1000"]),
+            ("/hot-products?limit=%2B5", &["limit is \"+5\""]),
+            ("/hot-products?at=yesterday", &["at is \"yesterday\"", "RFC 3339"]),
+            // An unencoded + is a space.
+            ("/hot-products?at=2022-12-27T17:50:00+01:00", &["17:50:00 01:00", "%2B"]),
+            ("/hot-products?limits=5", &["\"limits\"", "limit, at"]),
+            ("/hot-products?limit=5&limit=6", &["limit is given twice"]),
+            (&range, &["after to"]),
+            ("/hot-products/history?limit=101", &["from 1 to 100"]),
+            ("/products/p1/clicks?minutes=1441", &["from 1 to 1440"]),
+            ("/products/p1/clicks?minutes=", &["minutes is \"\""]),
+            ("/products/p1/clicks?at=2022-12-27T17:50:00Z", &["minutes, to"]),
+            (&long, &["longer than 256 bytes"]),
+            ("/products//clicks", &["empty"]),
+            ("/products/%FF/clicks", &["UTF-8"]),
+        ] {
+            is_error(&self.get(path).await, StatusCode::BAD_REQUEST, "bad_request", words);
+        }
+        for path in ["/nothing", "/products/p1", "/products/", "/products/p1/views", "/Hot-Products", "/board.css/"] {
+            is_error(&self.get(path).await, StatusCode::NOT_FOUND, "not_found", &[path, "/openapi.json"]);
+        }
+        let none = format!("/hot-products?at={}", minute(0));
+        is_error(&self.get(&none).await, StatusCode::NOT_FOUND, "not_found", &["2022-12-27T17:00:00Z", "history"]);
+        for path in ["/hot-products", "/hot-products/history", "/products/p1/clicks", "/", "/openapi.json"] {
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
+                let answer = request(method, &format!("{}{path}", self.board.url()), &[]).await;
+                is_error(&answer, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &["GET"]);
+                assert_eq!(answer.header("allow"), "GET,HEAD", "{path}");
+            }
+        }
+        // A page from elsewhere that has pointed its own name at this machine.
+        let url = format!("{}/hot-products", self.board.url());
+        let answer = request(Method::GET, &url, &[("host", "rebound.example:8080")]).await;
+        assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST);
+        let answer = request(Method::GET, &url, &[("host", "localhost:8080")]).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+
+    async fn the_page_and_the_document_are_served(&self) {
+        let page = self.get("/").await;
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let text = String::from_utf8(page.body.to_vec()).expect("text");
+        assert!(text.contains(r#"<body data-pipeline="">"#), "there is no pipeline to look at");
+        for (path, kind) in [
+            ("/board.js", "text/javascript; charset=utf-8"),
+            ("/board.css", "text/css; charset=utf-8"),
+            ("/openapi.json", "application/json"),
+        ] {
+            let answer = self.get(path).await;
+            assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, kind));
+            assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        }
+        let document = self.get("/openapi.json").await.json();
+        let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().cloned().collect();
+        assert_eq!(paths, ["/hot-products", "/hot-products/history", "/products/{id}/clicks"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_does_what_its_document_says() {
+    let shop = Shop::open().await;
+    let document = format!("{}/openapi.json", shop.board.url());
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = schemathesis();
+    command.arg("--config-file").arg(repository("tests/schemathesis.toml")).current_dir(folder.path());
+    command.args(["run", &document, "--checks", "all", "--seed", "1", "--max-examples", "40", "--no-color"]);
+    command.args(["--generation-database", "none", "--warnings", "off"]);
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("can't start schemathesis: {error}; run the tests by `make test`, which installs it")
+    });
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("Selected: 3/3") && said.contains("Tested: 3"), "{said}");
+}
+
+/// Snapshots whose size is set by `products`, of ids that grow sixfold in JSON.
+async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize) {
+    let client = embedded.client();
+    for table in template::tables(TEMPLATE, stack).expect("the template has tables") {
+        create(&client, &table).await.expect("a table");
+    }
+    let table = SnapshotsTable::new(client, TableNames::of(stack).snapshots);
+    let clicks: Vec<_> = (0..products).map(|number| (format!("{number:\u{1}<256}"), 1 + number as u64)).collect();
+    let mut window = Window::ended_by(START);
+    for _ in 0..windows {
+        let snapshot = Snapshot::rank(window, window.end(), clicks.iter().cloned().collect(), products, None);
+        table.put(&snapshot, Duration::from_hours(24)).await.expect("a snapshot");
+        window = window.next();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_is_too_long_for_one_answer_goes_on() {
+    let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
+    for (stack, windows, products, most) in [("many", 700, 0, 288), ("large", 40, 100, 39)] {
+        fill(&embedded, stack, windows, products).await;
+        let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint(), "--stack", stack]);
+        let (to, mut from) = (minute(10_000), Some(minute(0)));
+        let (mut ends, mut answers) = (Vec::new(), 0);
+        while let Some(start) = from {
+            let query = format!("from={start}&to={to}&limit=100");
+            let answer = get(&format!("{}/hot-products/history?{query}", board.url())).await;
+            assert!(answer.body.len() < 6_000_000, "Lambda takes 6 MB");
+            let history = answer.json();
+            let snapshots = history["snapshots"].as_array().expect("a list");
+            assert!((1..=most).contains(&snapshots.len()), "{}", snapshots.len());
+            for snapshot in snapshots {
+                ends.push(snapshot["window_end"].as_str().expect("a time").to_owned());
+                assert_eq!(snapshot["products"].as_array().map(Vec::len), Some(products));
+            }
+            from = history["next"].as_str().map(str::to_owned);
+            answers += 1;
+        }
+        assert_eq!(ends, (0..windows as i64).map(|number| minute(5 * number)).collect::<Vec<_>>(), "each of them once");
+        assert!(answers > 1, "{stack}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_snapshot_or_a_table_the_board_says_so() {
+    let dynamodb = HotDynamoDb::start(&[]);
+    let board = HotServer::start("board", &["--endpoint-url", dynamodb.endpoint()]);
+    let url = format!("{}/hot-products", board.url());
+    is_error(&get(&url).await, StatusCode::NOT_FOUND, "not_found", &["no snapshot yet"]);
+    dynamodb.stop();
+    let answer = get(&url).await;
+    is_error(&answer, StatusCode::SERVICE_UNAVAILABLE, "unavailable", &["try again"]);
+    assert_eq!(answer.header("retry-after"), "5");
+    assert!(!String::from_utf8_lossy(&answer.body).contains("hot-products-snapshots"), "no internals: {answer:?}");
+    assert!(board.said().contains("hot: Query on table hot-products-snapshots failed"), "{}", board.said());
+
+    let output = hot(["board", "--port", "0", "--endpoint-url", "http://127.0.0.1:1"]).output().expect("hot runs");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("hot-products-snapshots failed"), "{stderr}");
+    let port = board.url().rsplit(':').next().expect("a port").to_owned();
+    let dynamodb = HotDynamoDb::start(&[]);
+    let output = hot(["board", "--port", &port, "--endpoint-url", dynamodb.endpoint()]).output().expect("hot runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && stderr.contains(&format!("can't listen on port {port}")), "{stderr}");
+}
