@@ -87,6 +87,11 @@ impl Source {
         })
     }
 
+    /// The source of the item with this sort key, be it its first in a bucket or one that it goes on in.
+    pub fn of_item(sort_key: &str) -> Self {
+        Self(sort_key.split_once('+').map_or(sort_key, |(source, _)| source).to_owned())
+    }
+
     /// As the tables' keys have it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(key.next().next().sort_key(), "clicks-0+2");
         let recreated = Source::new("clicks-0", NonZeroU32::new(2));
         assert_eq!(ItemKey::first(bucket, &recreated).next().sort_key(), "clicks-0@2+1");
+        assert_eq!([Source::of_item("clicks-0@2"), Source::of_item("clicks-0@2+1")], [recreated.clone(), recreated]);
     }
 
     #[test]

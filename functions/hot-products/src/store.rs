@@ -22,7 +22,7 @@ use thiserror::Error;
 pub use self::{
     counters::{Added, BucketRead, CountersTable},
     limits::CallLimits,
-    rejects::RejectsTable,
+    rejects::{RejectedBatch, RejectedSample, RejectsPage, RejectsTable},
     snapshots::{Put, SnapshotsTable},
 };
 use crate::settings::{SettingError, Settings};

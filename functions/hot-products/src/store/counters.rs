@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
 use crate::{
-    counters::{Bucket, ItemKey, Piece, Shard, attribute},
+    counters::{Bucket, ItemKey, Piece, Shard, Source, attribute},
     time::Minute,
 };
 
@@ -194,6 +194,45 @@ impl CountersTable {
                 return Ok(read);
             }
         }
+    }
+
+    /// Reads how far each source is counted in `bucket`, and hands it to `each`: the source, and the last offset of an item
+    /// of it. Costs the read units of [`read`](Self::read), but brings no counters.
+    ///
+    /// # Errors
+    /// When a read failed after all retries, or an item has no last offset.
+    pub async fn last_offsets(
+        &self,
+        bucket: Bucket,
+        mut each: impl FnMut(Source, i64),
+    ) -> Result<BucketRead, StoreError> {
+        let mut read = BucketRead::default();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b")
+            .projection_expression("#s, #o")
+            .expression_attribute_names("#b", attribute::BUCKET)
+            .expression_attribute_names("#s", attribute::SOURCE)
+            .expression_attribute_names("#o", attribute::LAST_OFFSET)
+            .expression_attribute_values(":b", text(bucket.to_string()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| StoreError::call("Query", &self.table, &error))?;
+            read.queries += 1;
+            read.items += page.items().len() as u64;
+            read.read_units += read_units(page.consumed_capacity());
+            for item in page.items() {
+                let key = item.get(attribute::SOURCE).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
+                let source = Source::of_item(key);
+                let last_offset = self.last_offset(ItemKey::first(bucket, &source), item)?;
+                each(source, last_offset);
+            }
+        }
+        Ok(read)
     }
 
     /// The clicks of `product` in `minute`, from all sources. Reads are eventually consistent.

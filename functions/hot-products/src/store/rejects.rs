@@ -1,4 +1,8 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -6,7 +10,9 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity},
 };
 
-use super::{StoreError, number, text, unsigned, write_units};
+use serde::Serialize;
+
+use super::{StoreError, number, read_units, text, unsigned, write_units};
 use crate::{counters::Source, rejects::Rejects, time::UnixMillis};
 
 /// The rejected events.
@@ -14,6 +20,48 @@ use crate::{counters::Source, rejects::Rejects, time::UnixMillis};
 pub struct RejectsTable {
     client: Client,
     table: String,
+}
+
+/// The rejected records of one source in one batch, as stored. Reasons are texts here: who reads may be older or newer than
+/// who wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RejectedBatch {
+    /// The source.
+    pub source: String,
+    /// The lowest offset of a rejected record, or [`NO_OFFSET`](crate::rejects::NO_OFFSET).
+    pub first_offset: i64,
+    /// When they were rejected.
+    pub rejected_at: UnixMillis,
+    /// How many records were rejected.
+    pub rejected: u64,
+    /// How many of them for each reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Their offsets, in the order of the batch; the first [`MAX_OFFSETS`](crate::rejects::MAX_OFFSETS).
+    pub offsets: Vec<i64>,
+    /// The first few values.
+    pub samples: Vec<RejectedSample>,
+}
+
+/// A rejected record's value, as far as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RejectedSample {
+    /// The record's offset.
+    pub offset: i64,
+    /// Why it was rejected.
+    pub reason: String,
+    /// The value's start as text, without the user's id.
+    pub value: String,
+}
+
+/// A part of what a scan of the rejected events finds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectsPage {
+    /// The batches found, in no particular order.
+    pub batches: Vec<RejectedBatch>,
+    /// How many items were read for them.
+    pub scanned: u64,
+    /// Read units consumed.
+    pub read_units: f64,
 }
 
 impl RejectsTable {
@@ -72,4 +120,90 @@ impl RejectsTable {
             Err(error) => Err(StoreError::call("PutItem", &self.table, &error)),
         }
     }
+
+    /// Reads the batches rejected at `since` or later, and hands them on page by page, of at most 1 MB each, until all are
+    /// read or `each` breaks off. Whether all were read is the answer.
+    ///
+    /// The table's key is for writing: there is no other way than to scan it, at half a read unit for each 4 KB, whatever is
+    /// found.
+    ///
+    /// # Errors
+    /// When a read failed after all retries, or an item is not of the table's layout.
+    pub async fn since(
+        &self,
+        since: UnixMillis,
+        mut each: impl FnMut(RejectsPage) -> ControlFlow<()>,
+    ) -> Result<bool, StoreError> {
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .filter_expression("#a >= :s")
+                .expression_attribute_names("#a", "rejected_at")
+                .expression_attribute_values(":s", text(since.rfc3339()))
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(|error| StoreError::call("Scan", &self.table, &error))?;
+            let found = RejectsPage {
+                batches: page.items().iter().map(|item| self.parse(item)).collect::<Result<_, _>>()?,
+                scanned: u64::try_from(page.scanned_count()).unwrap_or_default(),
+                read_units: read_units(page.consumed_capacity()),
+            };
+            let going_on = each(found).is_continue();
+            start = page.last_evaluated_key;
+            if start.is_none() || !going_on {
+                return Ok(start.is_none());
+            }
+        }
+    }
+
+    fn parse(&self, item: &HashMap<String, AttributeValue>) -> Result<RejectedBatch, StoreError> {
+        let read = || {
+            Some(RejectedBatch {
+                source: item.get("source")?.as_s().ok()?.clone(),
+                first_offset: offset(item.get("first_offset")?)?,
+                rejected_at: UnixMillis::parse_rfc3339(item.get("rejected_at")?.as_s().ok()?).ok()?,
+                rejected: whole(item.get("rejected")?)?,
+                reasons: item
+                    .get("reasons")?
+                    .as_m()
+                    .ok()?
+                    .iter()
+                    .map(|(reason, count)| Some((reason.clone(), whole(count)?)))
+                    .collect::<Option<_>>()?,
+                offsets: item.get("offsets")?.as_l().ok()?.iter().map(offset).collect::<Option<_>>()?,
+                samples: item
+                    .get("samples")?
+                    .as_l()
+                    .ok()?
+                    .iter()
+                    .map(|sample| {
+                        let sample = sample.as_m().ok()?;
+                        Some(RejectedSample {
+                            offset: offset(sample.get("offset")?)?,
+                            reason: sample.get("reason")?.as_s().ok()?.clone(),
+                            value: sample.get("value")?.as_s().ok()?.clone(),
+                        })
+                    })
+                    .collect::<Option<_>>()?,
+            })
+        };
+        read().ok_or_else(|| {
+            let source = item.get("source").and_then(|source| source.as_s().ok()).map_or("?", String::as_str);
+            let first = item.get("first_offset").and_then(|first| first.as_n().ok()).map_or("?", String::as_str);
+            StoreError::layout(&self.table, format!("{source} {first}"), "is not of the rejected events' layout")
+        })
+    }
+}
+
+fn offset(value: &AttributeValue) -> Option<i64> {
+    value.as_n().ok()?.parse().ok()
+}
+
+fn whole(value: &AttributeValue) -> Option<u64> {
+    value.as_n().ok()?.parse().ok()
 }
