@@ -4,15 +4,21 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, DirEntry, File},
+    io::Read,
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    thread,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::{
+    process::{Pid, Signal, kill_process, kill_process_group},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 use tempfile::TempDir;
 
 use crate::{binary, repository};
@@ -142,6 +148,80 @@ impl Process {
     }
 }
 
+/// A process whose output is a terminal, as a person has it. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Terminal {
+    child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    /// Starts `command` on a terminal of 30 lines and 100 columns.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(command: &Command) -> Self {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        grantpt(&controller).and_then(|()| unlockpt(&controller)).expect("it can be opened");
+        let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let name = ptsname(&controller, Vec::new()).expect("it has a name").into_string().expect("a path");
+        let flags = OpenptFlags::NOCTTY.bits().cast_signed();
+        let screen = File::options().read(true).write(true).custom_flags(flags).open(name).expect("it can be opened");
+        tcsetwinsize(&screen, size).expect("it takes a size");
+        let mut mortal = mortal(command);
+        mortal.env("TERM", "xterm-256color");
+        mortal.stdin(Stdio::null()).stderr(screen.try_clone().expect("a file can be shared")).stdout(screen);
+        let child = mortal.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
+        // The last of our own ends: what is read ends when the process does.
+        drop(mortal);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (mut output, heard) = (File::from(controller), Arc::clone(&said));
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // A terminal that nobody writes to any more fails, rather than ends.
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                heard.lock().expect("no reader panics").extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { child, said, reader: Some(reader) }
+    }
+
+    /// What the process has said so far, with the terminal's line ends.
+    ///
+    /// # Panics
+    /// When what it says can't be heard any more.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().expect("no reader panics")).into_owned()
+    }
+
+    /// Sends what Ctrl-C sends.
+    ///
+    /// # Panics
+    /// When the process has ended.
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the process is there");
+    }
+
+    /// Waits until the process has ended, and returns how, and all it has said.
+    ///
+    /// # Panics
+    /// When it doesn't end.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let ended = || self.child.try_wait().expect("a child can be waited for");
+        let status = wait_for("a process on a terminal to end", ended);
+        self.reader.take().expect("it is joined once").join().expect("no reader panics");
+        (status, self.said())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
 /// A process of `/proc` and its parent: `12 (name) S 1 …`.
 fn family(entry: &DirEntry) -> Option<(Pid, Pid)> {
     let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -171,6 +251,10 @@ pub fn hot(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
             command.env_remove(name);
         }
+    }
+    // Nor do their colours matter.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
     }
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
     command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");

@@ -14,6 +14,7 @@ use hot_products::{
     store::{CountersTable, SnapshotsTable},
 };
 use read_board::{Caching, router};
+use serde_json::json;
 
 use crate::print;
 
@@ -33,6 +34,9 @@ pub(crate) struct Board {
     /// Port on 127.0.0.1; 0 for any
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Print where it is served as JSON, in one line
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn board(args: &Board) -> Result<()> {
@@ -41,7 +45,7 @@ pub(crate) async fn board(args: &Board) -> Result<()> {
     let names = TableNames::of(&args.stack);
     let snapshots = SnapshotsTable::new(client.clone(), names.snapshots);
     // Now, not in somebody's browser, is the time to say that the tables can't be read.
-    snapshots.newest().await?;
+    snapshots.newest().await.map_err(tables::advise)?;
     let board = read_board::Board {
         snapshots,
         counters: CountersTable::new(client, names.counters),
@@ -52,8 +56,13 @@ pub(crate) async fn board(args: &Board) -> Result<()> {
         },
     };
     let listener = listen(args.port).await?;
-    let place = args.endpoint_url.as_deref().unwrap_or("AWS");
-    print(&format!("Board on http://{}, of {} in {place}; stop with Ctrl-C", listener.local_addr()?, args.stack))?;
+    let (url, stack) = (format!("http://{}", listener.local_addr()?), &args.stack);
+    print(&if args.json {
+        json!({ "url": url, "stack": stack, "endpoint": args.endpoint_url }).to_string()
+    } else {
+        let place = args.endpoint_url.as_deref().unwrap_or("AWS");
+        format!("Board on {url}, of {stack} in {place}; stop with Ctrl-C")
+    })?;
     serve(listener, router(board, None), stop.asked()).await?;
     Ok(())
 }

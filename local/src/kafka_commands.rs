@@ -18,6 +18,7 @@ use hot::kafka::{
     produce,
     source::{self, Options},
 };
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{at_least_one, print};
@@ -76,6 +77,9 @@ pub(crate) struct Kafka {
     /// The longest wait between two deliveries of a batch
     #[arg(long, default_value = "30s", value_parser = span)]
     max_backoff: Duration,
+    /// Print JSON on standard output: a line at the start, and one at the end with what was delivered
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -107,6 +111,9 @@ pub(crate) struct Produce {
     /// The lines; - for standard input
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// Print what was delivered as JSON, in one line
+    #[arg(long)]
+    json: bool,
 }
 
 /// Look into a cluster: its topics, their partitions, a group's lag, the newest records
@@ -154,7 +161,15 @@ pub(crate) async fn kafka(args: &Kafka) -> Result<()> {
         window: args.window,
         max_backoff: args.max_backoff,
     };
-    source::run(&args.connection.cluster(), &function, &options, stop()?).await
+    if args.json {
+        let start = json!({ "topic": options.topic, "group": options.group, "function": function.url().to_string() });
+        print(&start.to_string())?;
+    }
+    let delivered = source::run(&args.connection.cluster(), &function, &options, stop()?).await?;
+    if args.json {
+        print(&json!({ "summary": delivered }).to_string())?;
+    }
+    Ok(())
 }
 
 /// Ready on the first SIGINT or SIGTERM. A second one ends the process.
@@ -190,10 +205,15 @@ pub(crate) async fn produce(args: &Produce) -> Result<()> {
     };
     let partitions = produce::prepare(&cluster, &args.topic, args.create_partitions).await?;
     let produced = produce::produce(&cluster, &args.topic, input)?;
-    print(&format!(
-        "{} records delivered to {} ({partitions} partitions), {} of them with a product as key",
-        produced.records, args.topic, produced.keyed
-    ))
+    let produce::Produced { records, keyed } = produced;
+    let topic = &args.topic;
+    print(&if args.json {
+        json!({ "topic": topic, "partitions": partitions, "records": records, "keyed": keyed }).to_string()
+    } else {
+        format!(
+            "{records} records delivered to {topic} ({partitions} partitions), {keyed} of them with a product as key"
+        )
+    })
 }
 
 pub(crate) fn topic(args: &Look) -> Result<()> {

@@ -5,6 +5,7 @@
 //!   and [`tables`] creates them on any endpoint.
 //! - [`kafka`] plays Lambda's part between a real Kafka topic and a function, fills topics and looks into them.
 //! - [`load`] simulates what a load consumes; [`bill`] says what that costs, and [`scale`] which limits it meets.
+//! - [`product`], [`rejected`] and [`status`] read a stack's tables for people.
 //! - [`serve`] serves the board on 127.0.0.1.
 //! - [`replay`] runs the real handlers over a file of events; [`show`] prints for people.
 
@@ -14,9 +15,12 @@ pub mod generate;
 pub mod kafka;
 pub mod load;
 pub mod msk;
+pub mod product;
+pub mod rejected;
 pub mod replay;
 pub mod scale;
 pub mod serve;
 pub mod show;
+pub mod status;
 pub mod tables;
 pub mod template;

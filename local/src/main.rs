@@ -3,6 +3,8 @@
 mod board_command;
 mod cost_commands;
 mod kafka_commands;
+mod look_commands;
+mod self_commands;
 
 use std::{
     fs::File,
@@ -12,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use console::Term;
 use hot::{
     embedded::Embedded,
@@ -23,7 +25,7 @@ use hot::{
     tables::{self, Created},
     template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
 };
-use hot_products::{Minute, Snapshot, UnixMillis, Window, snapshot::MAX_TOP_N, store::SnapshotsTable, time::bound};
+use hot_products::{Minute, Snapshot, UnixMillis, snapshot::MAX_TOP_N, time::bound};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -46,13 +48,18 @@ enum Command {
     Replay(ReplayFile),
     Dynamodb(Dynamodb),
     Tables(Tables),
-    Top(Top),
+    Top(look_commands::Top),
+    Product(look_commands::Product),
+    Status(look_commands::Status),
+    Rejects(look_commands::Rejects),
     Board(board_command::Board),
     Kafka(kafka_commands::Kafka),
     Produce(kafka_commands::Produce),
     Topic(kafka_commands::Look),
     Cost(cost_commands::Cost),
     Scale(cost_commands::Scale),
+    Completions(self_commands::Completions),
+    Man(self_commands::Man),
 }
 
 /// Print tracking events as JSON lines, the same bytes for the same seed
@@ -88,6 +95,9 @@ struct Generate {
     /// Share of lines that are broken, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     bad_share: f64,
+    /// Events are JSON lines with and without this; here because all commands have it
+    #[arg(long)]
+    _json: bool,
 }
 
 /// Replay a file of events through the real functions, at the events' own time
@@ -131,6 +141,9 @@ struct Dynamodb {
     /// Keep the data in this folder; without it, data are in memory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Print endpoint, data folder and tables as JSON, in one line
+    #[arg(long)]
+    json: bool,
 }
 
 /// Create the tables on a DynamoDB endpoint; existing ones are left as they are
@@ -142,24 +155,7 @@ struct Tables {
     /// The stack whose tables they are: their names begin with it
     #[arg(long, default_value = DEFAULT_STACK)]
     stack: String,
-}
-
-/// Print the newest hot products, or those of a past window
-///
-/// Reads the snapshots of a stack in AWS, with the usual credentials, or of a local endpoint. Exits with 1 where there
-/// is none.
-#[derive(Args)]
-struct Top {
-    /// The endpoint, such as <http://127.0.0.1:8000>; without it, AWS
-    #[arg(long, value_name = "URL")]
-    endpoint_url: Option<String>,
-    /// The stack that writes the snapshots
-    #[arg(long, default_value = DEFAULT_STACK)]
-    stack: String,
-    /// The last window to have ended at this time, RFC 3339
-    #[arg(long, value_name = "RFC3339", value_parser = time)]
-    at: Option<UnixMillis>,
-    /// Print JSON, in one line
+    /// Print JSON: a line for each table, and whether it was created
     #[arg(long)]
     json: bool,
 }
@@ -194,23 +190,34 @@ async fn main() -> ExitCode {
         Command::Replay(args) => replay_file(&args).await,
         Command::Dynamodb(args) => dynamodb(&args).await,
         Command::Tables(args) => create_tables(&args).await,
-        Command::Top(args) => top(&args).await,
+        Command::Top(args) => look_commands::top(&args).await,
+        Command::Product(args) => look_commands::product(&args).await,
+        Command::Status(args) => look_commands::status(&args).await,
+        Command::Rejects(args) => look_commands::rejects(&args).await,
         Command::Board(args) => board_command::board(&args).await,
         Command::Kafka(args) => kafka_commands::kafka(&args).await,
         Command::Produce(args) => kafka_commands::produce(&args).await,
         Command::Topic(args) => kafka_commands::topic(&args),
         Command::Cost(args) => cost_commands::cost(&args),
         Command::Scale(args) => cost_commands::scale(&args),
+        Command::Completions(args) => self_commands::completions(&args, Cli::command()),
+        Command::Man(args) => self_commands::man(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has read enough, as in `hot generate … | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _nobody_reads = writeln!(io::stderr(), "hot: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong on standard error, whatever a table or a server has put into it.
+fn complain(what: &str) {
+    let lines: Vec<String> = what.lines().map(show::safe).collect();
+    let _nobody_reads = writeln!(io::stderr(), "hot: {}", lines.join("\n"));
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -344,13 +351,18 @@ fn progress_bar(length: Option<u64>) -> Result<ProgressBar> {
 async fn dynamodb(args: &Dynamodb) -> Result<()> {
     let stop = Stop::listen()?;
     let dynamodb = Embedded::start(args.port, args.data.as_deref()).await?;
-    let kept = match &args.data {
-        Some(folder) => format!("data in {}", folder.display()),
-        None => "data in memory".to_owned(),
-    };
-    print(&format!("DynamoDB on {}, {kept}; stop with Ctrl-C", dynamodb.endpoint()))?;
-    for table in template::tables(TEMPLATE, DEFAULT_STACK)? {
-        print(&format!("table {}", table.name))?;
+    let tables: Vec<String> = template::tables(TEMPLATE, DEFAULT_STACK)?.into_iter().map(|table| table.name).collect();
+    if args.json {
+        print(&json!({ "endpoint": dynamodb.endpoint(), "data": args.data, "tables": tables }).to_string())?;
+    } else {
+        let kept = match &args.data {
+            Some(folder) => format!("data in {}", folder.display()),
+            None => "data in memory".to_owned(),
+        };
+        print(&format!("DynamoDB on {}, {kept}; stop with Ctrl-C", dynamodb.endpoint()))?;
+        for table in tables {
+            print(&format!("table {table}"))?;
+        }
     }
     stop.asked().await;
     dynamodb.stop().await
@@ -359,28 +371,14 @@ async fn dynamodb(args: &Dynamodb) -> Result<()> {
 async fn create_tables(args: &Tables) -> Result<()> {
     let client = tables::client(Some(&args.endpoint_url)).await;
     for table in template::tables(TEMPLATE, &args.stack)? {
-        let word = match tables::create(&client, &table).await? {
-            Created::New => "created",
-            Created::Existing => "existing",
-        };
-        print(&format!("{word} {}", table.name))?;
+        let created = tables::create(&client, &table).await? == Created::New;
+        print(&if args.json {
+            json!({ "table": table.name, "created": created }).to_string()
+        } else {
+            format!("{} {}", if created { "created" } else { "existing" }, table.name)
+        })?;
     }
     Ok(())
-}
-
-async fn top(args: &Top) -> Result<()> {
-    let client = tables::client(args.endpoint_url.as_deref()).await;
-    let table = SnapshotsTable::new(client, TableNames::of(&args.stack).snapshots);
-    let snapshot = match args.at {
-        None => {
-            table.newest().await?.context("there is no snapshot yet: rank-products writes one every five minutes")?
-        }
-        Some(at) => {
-            let window = Window::ended_by(at);
-            table.get(window).await?.with_context(|| format!("there is no snapshot of {}", bound(window.end())))?
-        }
-    };
-    print(&if args.json { serde_json::to_string(&snapshot)? } else { show::snapshot(&snapshot) })
 }
 
 /// Prints a line; says no to `println!`, which panics where nobody reads.
@@ -389,4 +387,27 @@ fn print(line: &str) -> Result<()> {
     writeln!(stdout, "{line}")?;
     stdout.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_says_what_it_is_for_and_has_json() {
+        let mut program = Cli::command().disable_help_subcommand(true);
+        program.build();
+        program.clone().debug_assert();
+        for command in program.get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says nothing");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {} says nothing", argument.get_id());
+            }
+            // What these print, other programs read in a format of theirs.
+            let others = matches!(name, "completions" | "man");
+            let json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert!(json || others, "{name} has no --json");
+        }
+    }
 }

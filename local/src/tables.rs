@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
     },
 };
-use hot_products::store::{self, CallLimits, explain};
+use hot_products::store::{self, CallLimits, StoreError, explain};
 
 use crate::template::TableDefinition;
 
@@ -78,6 +78,23 @@ pub async fn client(endpoint: Option<&str>) -> Client {
         }
     }
     Client::new(&loader.load().await)
+}
+
+/// A table that can't be read, with what to do about it.
+pub fn advise(error: StoreError) -> anyhow::Error {
+    let message = error.to_string();
+    let advice = [
+        (
+            "ResourceNotFoundException",
+            "there is no such table; --stack names the stack whose tables to read, AWS_REGION its region",
+        ),
+        ("no credentials found in chain", "give AWS credentials, or --endpoint-url for a local DynamoDB"),
+        ("Missing Region", "set AWS_REGION to the stack's region, or give --endpoint-url for a local DynamoDB"),
+    ];
+    match advice.iter().find(|(sign, _)| message.contains(sign)) {
+        Some((_, advice)) => anyhow!(error).context(*advice),
+        None => error.into(),
+    }
 }
 
 /// Credentials for a DynamoDB that checks none.

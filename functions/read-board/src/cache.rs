@@ -5,7 +5,7 @@ use std::time::Duration;
 use hot_products::{Minute, UnixMillis, Window};
 
 /// When after its end a window's snapshot can be read: its minute to settle, and what ranking takes.
-const SNAPSHOT_DELAY: Duration = Duration::from_secs(60 + 10);
+pub const SNAPSHOT_DELAY: Duration = Duration::from_secs(60 + 10);
 
 /// How long to wait for a snapshot that is overdue before asking again.
 const OVERDUE: Duration = Duration::from_secs(5);

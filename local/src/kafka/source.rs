@@ -29,6 +29,7 @@ use rdkafka::{
     message::{BorrowedMessage, Headers},
     topic_partition_list::TopicPartitionListElem,
 };
+use serde::Serialize;
 use tokio::time::{Sleep, sleep};
 
 use super::{
@@ -67,6 +68,17 @@ pub struct Options {
     pub max_backoff: Duration,
 }
 
+/// What was delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Delivered {
+    /// Batches that the function has answered well.
+    pub batches: u64,
+    /// Their records.
+    pub records: u64,
+    /// Deliveries that failed. Their batches came again, unless stopping came first.
+    pub failures: u64,
+}
+
 /// Delivers the topic's records to `function` until `stop` is ready, then lets the batch under way end.
 ///
 /// # Errors
@@ -76,7 +88,7 @@ pub async fn run(
     function: &Function,
     options: &Options,
     stop: impl Future<Output = ()>,
-) -> Result<()> {
+) -> Result<Delivered> {
     let defaults = [
         ("auto.offset.reset", options.start),
         // What Kafka's client reads ahead of us, a pause throws away.
@@ -104,6 +116,7 @@ pub async fn run(
         window: None,
         flight: None,
         uncommitted: BTreeMap::new(),
+        delivered: Delivered::default(),
     };
     source.run(stop).await
 }
@@ -122,6 +135,7 @@ struct Source<'a> {
     flight: Option<Flight<'a>>,
     /// By partition, the offset to begin at next time: delivered, and not committed yet.
     uncommitted: BTreeMap<i32, i64>,
+    delivered: Delivered,
 }
 
 enum Window {
@@ -145,7 +159,7 @@ enum Phase<'a> {
 }
 
 impl Source<'_> {
-    async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
+    async fn run(mut self, stop: impl Future<Output = ()>) -> Result<Delivered> {
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
         loop {
@@ -191,7 +205,7 @@ impl Source<'_> {
         }
         self.commit();
         // Dropping the consumer leaves the group at once, so that the others needn't wait for this member to go missing.
-        Ok(())
+        Ok(self.delivered)
     }
 
     /// Sends a batch if one is due and none is under way.
@@ -224,9 +238,12 @@ impl Source<'_> {
     /// A batch was delivered, or was not.
     fn land(&mut self, batch: Batch, failures: u32, answer: Result<String, InvokeError>, stopping: bool) {
         let what = batch.describe(&self.options.topic);
+        self.delivered.failures += u64::from(answer.is_err());
         match answer {
             Ok(answer) => {
                 tell(&format!("hot: {what}: {answer}"));
+                self.delivered.batches += 1;
+                self.delivered.records += batch.records.len() as u64;
                 for (partition, (_, last)) in batch.offsets() {
                     if batch.is_ours(partition) {
                         self.uncommitted.insert(partition, last + 1);
