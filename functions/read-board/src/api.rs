@@ -90,7 +90,7 @@ pub(crate) async fn newest(
     let snapshot = found.map_err(|error| board.failed(&error))?.ok_or(ApiError::NotFound(missing))?;
     let lifetime = match query.at {
         None => cache::until_next_snapshot(snapshot.window, board.clock.now()),
-        Some(_) => cache::past(),
+        Some(_) => cache::PAST,
     };
     Ok(board.answer(&headers, lifetime, &SnapshotBody::new(&snapshot, query.limit)))
 }
@@ -132,7 +132,7 @@ pub(crate) async fn history(
     let to = (!query.to_now).then_some(query.to);
     // What comes behind the cut does not change what lies before it.
     let cut = body.next.is_some() && to.is_some();
-    let lifetime = if cut { cache::past() } else { cache::until_next_in(newest, to, now) };
+    let lifetime = if cut { cache::PAST } else { cache::until_next_in(newest, to, now) };
     Ok(board.answer(&headers, lifetime, &body))
 }
 

@@ -11,7 +11,7 @@ pub const SNAPSHOT_DELAY: Duration = Duration::from_secs(60 + 10);
 const OVERDUE: Duration = Duration::from_secs(5);
 
 /// How long a past snapshot holds. Only a backfill changes it.
-const PAST: Duration = Duration::from_hours(1);
+pub const PAST: Duration = Duration::from_hours(1);
 
 /// Who may keep answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +39,6 @@ impl Caching {
 /// How long the newest snapshot, that of `newest`, stays the newest.
 pub fn until_next_snapshot(newest: Window, now: UnixMillis) -> Duration {
     newest.next().end().plus(SNAPSHOT_DELAY).since(now).max(OVERDUE)
-}
-
-/// How long a past window's snapshot holds.
-pub fn past() -> Duration {
-    PAST
 }
 
 /// How long the snapshots of the windows that end up to `to` hold, of which `newest` is the last there is; `None` for a
