@@ -12,7 +12,7 @@ use hot_products_tests::{
     process::{HotDynamoDb, hot},
     repository,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn run(args: &[&str]) -> Output {
     hot(args).stdin(Stdio::null()).output().expect("hot runs")
@@ -76,6 +76,7 @@ fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
         }
         assert_eq!(snapshot["total_clicks"], clicks);
         assert_eq!(snapshot["distinct_products"], products);
+        assert_eq!(snapshot["clicks_per_minute"], json!(group_by::minutes(&groups.counts, end)));
         let found: Vec<_> = snapshot["products"]
             .as_array()
             .expect("a list")

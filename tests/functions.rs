@@ -174,6 +174,7 @@ fn snapshot(groups: &Groups) -> Value {
         "window_end": "2022-12-27T16:50:00Z",
         "total_clicks": clicks,
         "distinct_products": products,
+        "clicks_per_minute": group_by::minutes(&groups.counts, WINDOW_END),
         "products": products_json,
     })
 }

@@ -68,6 +68,12 @@ pub fn hour(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
     (clicks, products, now)
 }
 
+/// The clicks of each minute of the hour up to `end` (epoch milliseconds).
+pub fn minutes(counts: &Counts, end: i64) -> Vec<u64> {
+    let clicks = |minute: i64| counts.get(&minute).map_or(0, |products| products.values().sum());
+    (1..=60).rev().map(|back| clicks(end - back * 60_000)).collect()
+}
+
 fn places(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for minute in counts.range(end - 3_600_000..end) {

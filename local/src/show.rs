@@ -186,6 +186,7 @@ mod tests {
             generated_at: UnixMillis(0),
             total_clicks: 100,
             distinct_products: 9,
+            clicks_per_minute: Vec::new(),
             products: vec![
                 product(1, "p1", 40, Some(3)),
                 product(2, "p2", 20, Some(1)),
@@ -228,6 +229,7 @@ mod tests {
             generated_at: UnixMillis(0),
             total_clicks: 0,
             distinct_products: 0,
+            clicks_per_minute: Vec::new(),
             products: Vec::new(),
         };
         assert!(snapshot(&empty).ends_with("no clicks\n"));

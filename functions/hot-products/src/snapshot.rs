@@ -38,13 +38,16 @@ pub struct Snapshot {
     pub total_clicks: u64,
     /// Products with a click in the whole window.
     pub distinct_products: u64,
+    /// Clicks in each of the window's minutes, in order. Empty where they are not known: in snapshots from before they
+    /// were kept, and where a reader did not ask for them.
+    pub clicks_per_minute: Vec<u64>,
     /// The top products, best first.
     pub products: Vec<RankedProduct>,
 }
 
 impl Snapshot {
     /// Ranks the clicks of each product in `window`: most clicks first, ties by product id in ascending bytes, so
-    /// that the same counters always give the same snapshot.
+    /// that the same counters always give the same snapshot. What each minute has, who read the counters knows.
     pub fn rank(
         window: Window,
         generated_at: UnixMillis,
@@ -76,18 +79,23 @@ impl Snapshot {
                 clicks,
             })
             .collect();
-        Self { window, generated_at, total_clicks, distinct_products, products }
+        Self { window, generated_at, total_clicks, distinct_products, clicks_per_minute: Vec::new(), products }
     }
 }
 
 /// As `hot replay --json` and `hot top --json` print it.
 impl Serialize for Snapshot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Snapshot", 5)?;
+        let mut fields = serializer.serialize_struct("Snapshot", 6)?;
         fields.serialize_field("window_start", &bound(self.window.start()))?;
         fields.serialize_field("window_end", &bound(self.window.end()))?;
         fields.serialize_field("total_clicks", &self.total_clicks)?;
         fields.serialize_field("distinct_products", &self.distinct_products)?;
+        if self.clicks_per_minute.is_empty() {
+            fields.skip_field("clicks_per_minute")?;
+        } else {
+            fields.serialize_field("clicks_per_minute", &self.clicks_per_minute)?;
+        }
         fields.serialize_field("products", &self.products)?;
         fields.end()
     }

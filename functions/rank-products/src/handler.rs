@@ -85,9 +85,11 @@ pub struct RankProducts {
 }
 
 /// The clicks of a window, as far as they are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Totals {
     clicks: HashMap<String, u64>,
+    /// Of each of the window's minutes, in order.
+    minutes: [u64; Window::MINUTES as usize],
     items: u64,
     queries: u64,
     read_units: f64,
@@ -120,7 +122,9 @@ impl RankProducts {
         let window = request.window(self.clock.now())?;
         let totals = self.sum(window).await?;
         let previous = self.snapshots.get(window.previous()).await?;
-        let snapshot = Snapshot::rank(window, self.clock.now(), totals.clicks, self.settings.top_n, previous.as_ref());
+        let mut snapshot =
+            Snapshot::rank(window, self.clock.now(), totals.clicks, self.settings.top_n, previous.as_ref());
+        snapshot.clicks_per_minute = totals.minutes.to_vec();
         let put = self.snapshots.put(&snapshot, self.settings.snapshot_retention).await?;
         Ok(Summary {
             window_start: bound(window.start()),
@@ -142,18 +146,26 @@ impl RankProducts {
 
     /// Sums the window's counters: 480 buckets, a bounded number at a time.
     async fn sum(&self, window: Window) -> Result<Totals, StoreError> {
-        let totals = RefCell::new(Totals::default());
-        let buckets = window.minutes().flat_map(|minute| Shard::all().map(move |shard| Bucket { minute, shard }));
+        let minutes = [0; Window::MINUTES as usize];
+        let totals = RefCell::new(Totals { clicks: HashMap::new(), minutes, items: 0, queries: 0, read_units: 0.0 });
+        let buckets = (0..)
+            .zip(window.minutes())
+            .flat_map(|(place, minute)| Shard::all().map(move |shard| (place, Bucket { minute, shard })));
         stream::iter(buckets)
-            .map(|bucket| self.read(bucket, &totals))
+            .map(|(place, bucket)| self.read(place, bucket, &totals))
             .buffer_unordered(self.settings.read_concurrency)
             .try_collect::<()>()
             .await?;
         Ok(totals.into_inner())
     }
 
-    async fn read(&self, bucket: Bucket, totals: &RefCell<Totals>) -> Result<(), StoreError> {
-        let add = |product: &str, clicks| *totals.borrow_mut().clicks.entry_ref(product).or_default() += clicks;
+    /// Adds the counters of `bucket`, which is of the minute at `place` in the window.
+    async fn read(&self, place: usize, bucket: Bucket, totals: &RefCell<Totals>) -> Result<(), StoreError> {
+        let add = |product: &str, clicks| {
+            let mut totals = totals.borrow_mut();
+            *totals.clicks.entry_ref(product).or_default() += clicks;
+            totals.minutes[place] += clicks;
+        };
         let read = self.counters.read(bucket, add).await?;
         let mut totals = totals.borrow_mut();
         totals.items += read.items;

@@ -33,6 +33,8 @@ struct SnapshotBody<'a> {
     generated_at: String,
     total_clicks: u64,
     distinct_products: u64,
+    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
+    clicks_per_minute: &'a [u64],
     products: &'a [RankedProduct],
 }
 
@@ -44,6 +46,7 @@ impl<'a> SnapshotBody<'a> {
             generated_at: snapshot.generated_at.rfc3339(),
             total_clicks: snapshot.total_clicks,
             distinct_products: snapshot.distinct_products,
+            clicks_per_minute: &snapshot.clicks_per_minute,
             products: snapshot.products.get(..limit).unwrap_or(&snapshot.products),
         }
     }

@@ -129,6 +129,7 @@ impl SnapshotsTable {
             fields.extend(product.previous_rank.map(|rank| ("previous_rank".into(), unsigned(rank))));
             AttributeValue::M(fields)
         });
+        let minutes = snapshot.clicks_per_minute.iter().copied().map(unsigned);
         let expires_at = snapshot.window.end().plus(retention).epoch_seconds();
         let result = self
             .client
@@ -140,6 +141,7 @@ impl SnapshotsTable {
             .item("generated_at", generated_at.clone())
             .item("total_clicks", unsigned(snapshot.total_clicks))
             .item("distinct_products", unsigned(snapshot.distinct_products))
+            .item("clicks_per_minute", AttributeValue::L(minutes.collect()))
             .item("products", AttributeValue::L(products.collect()))
             .item("expires_at", number(expires_at))
             .condition_expression("attribute_not_exists(#g) OR #g < :g")
@@ -164,11 +166,19 @@ impl SnapshotsTable {
                 // A query for the first products leaves out a list that has none.
                 None => &[],
             };
+            let minutes = match item.get("clicks_per_minute") {
+                Some(minutes) => minutes.as_l().ok()?.as_slice(),
+                None => &[],
+            };
             Some(Snapshot {
                 window: Window::ended_by(time(item, "window_end")?),
                 generated_at: time(item, "generated_at")?,
                 total_clicks: whole(item, "total_clicks")?,
                 distinct_products: whole(item, "distinct_products")?,
+                clicks_per_minute: minutes
+                    .iter()
+                    .map(|clicks| clicks.as_n().ok()?.parse().ok())
+                    .collect::<Option<_>>()?,
                 products: products
                     .iter()
                     .map(|product| {
