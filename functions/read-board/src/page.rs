@@ -18,12 +18,22 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("../page/index.html")),
-    ("/board.css", "text/css; charset=utf-8", include_str!("../page/board.css")),
-    ("/board.js", "text/javascript; charset=utf-8", include_str!("../page/board.js")),
+    ("/board.css", STYLE, include_str!("../page/board.css")),
+    ("/parts.css", STYLE, include_str!("../page/parts.css")),
+    ("/board.js", SCRIPT, include_str!("../page/board.js")),
+    ("/chart.js", SCRIPT, include_str!("../page/chart.js")),
+    ("/dom.js", SCRIPT, include_str!("../page/dom.js")),
+    ("/format.js", SCRIPT, include_str!("../page/format.js")),
+    ("/pipeline.js", SCRIPT, include_str!("../page/pipeline.js")),
+    ("/source.js", SCRIPT, include_str!("../page/source.js")),
+    ("/table.js", SCRIPT, include_str!("../page/table.js")),
+    ("/timeline.js", SCRIPT, include_str!("../page/timeline.js")),
 ];
 
 /// Where the page reads the path of the pipeline's health; empty for none.

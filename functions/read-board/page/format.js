@@ -1,0 +1,47 @@
+// Words and numbers for people. All times are UTC, as in the tables.
+
+const whole = new Intl.NumberFormat("en-US");
+const tenth = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const utc = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", hourCycle: "h23", ...options });
+const clock = utc({ hour: "2-digit", minute: "2-digit" });
+const seconds = utc({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = utc({ day: "numeric", month: "short", year: "numeric" });
+const moment = utc({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+export const MINUTE = 60_000;
+
+export const count = (number) => whole.format(number);
+export const decimal = (number) => tenth.format(number);
+export const percent = (share) => `${tenth.format(share * 100)} %`;
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+export const time = (ms) => clock.format(ms);
+export const timeWithSeconds = (ms) => seconds.format(ms);
+export const date = (ms) => day.format(ms);
+export const dateAndTime = (ms) => moment.format(ms);
+
+// Controls, marks of direction and embedding, separators, and characters of no width: what would hide in an id or turn
+// it around is told in the same way as `hot top` does it.
+const HIDDEN = new RegExp(
+  "[\\p{Cc}\\u{ad}\\u{61c}\\u{180e}\\u{200b}-\\u{200f}\\u{2028}-\\u{202e}\\u{2060}-\\u{206f}" +
+    "\\u{feff}\\u{fff9}-\\u{fffb}\\u{e0000}-\\u{e007f}]",
+  "gu",
+);
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
+/** A product's id so that all of it is seen. */
+export const visible = (id) => id.replace(HIDDEN, (hidden) => SHORT[hidden] ?? escape(hidden));
+const escape = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+
+/** A span of time, in the largest unit that it fills: `12 s`, `4 min`, `3 h`, `2 days`. */
+export function span(ms) {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 90 * 60) return `${Math.round(s / 60)} min`;
+  if (s < 36 * 3600) return `${Math.round(s / 3600)} h`;
+  return `${Math.round(s / 86400)} days`;
+}
+
+/** A window as `15:50 – 16:50 UTC`. */
+export const window = (snapshot) =>
+  `${time(Date.parse(snapshot.window_start))} – ${time(Date.parse(snapshot.window_end))} UTC`;
