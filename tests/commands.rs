@@ -337,7 +337,7 @@ fn what_is_wrong_is_said_with_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
     }
-    for command in ["generate", "replay", "dynamodb", "tables", "top", "board", "cost", "scale"] {
+    for command in ["generate", "replay", "dynamodb", "tables", "top", "board", "demo", "cost", "scale"] {
         assert!(stdout(&run(&[command, "--help"])).contains("Usage"), "{command}");
     }
 }

@@ -31,16 +31,20 @@ pub struct Spec {
     pub bad_share: f64,
 }
 
+/// A tracking event as producers send it.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the contract's names")]
-struct Event<'a> {
-    event_time: i64,
-    product_id: &'a str,
-    action: &'a str,
-    user_id: &'a str,
+pub(crate) struct Event<'a> {
+    pub(crate) event_time: i64,
+    pub(crate) product_id: &'a str,
+    pub(crate) action: &'a str,
+    pub(crate) user_id: &'a str,
 }
 
-/// The ways in which [`write`] breaks a line.
+/// What shoppers do besides clicking.
+pub(crate) const OTHER_ACTIONS: [&str; 3] = ["view", "add_to_cart", "remove_from_cart"];
+
+/// The ways in which [`spoil`] breaks a line.
 const FAULTS: u32 = 8;
 
 /// Writes the events as JSON lines.
@@ -60,7 +64,7 @@ pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
         let product_id = format!("p{}", popularity.sample(&mut random) as u64);
         let user_id = format!("u_{}", random.random_range(1..=spec.events.div_ceil(4)));
         let action = if random.random_bool(spec.ignored_share) {
-            ["view", "add_to_cart", "remove_from_cart"][random.random_range(0..3)]
+            OTHER_ACTIONS[random.random_range(0..OTHER_ACTIONS.len())]
         } else {
             "click"
         };
@@ -76,8 +80,8 @@ pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Breaks a line in one of the ways that producers do.
-fn spoil(line: &mut Vec<u8>, event: &Event<'_>, random: &mut impl Rng) {
+/// Breaks the line of `event` in one of the ways that producers do, so that it is rejected.
+pub(crate) fn spoil(line: &mut Vec<u8>, event: &Event<'_>, random: &mut impl Rng) {
     let text = |event: &Event<'_>| serde_json::to_string(event).unwrap_or_default();
     let spoilt = match random.random_range(0..FAULTS) {
         0 => return line.truncate(random.random_range(0..line.len())),

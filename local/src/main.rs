@@ -2,6 +2,7 @@
 
 mod board_command;
 mod cost_commands;
+mod demo_command;
 mod kafka_commands;
 mod look_commands;
 mod self_commands;
@@ -53,6 +54,7 @@ enum Command {
     Status(look_commands::Status),
     Rejects(look_commands::Rejects),
     Board(board_command::Board),
+    Demo(demo_command::DemoArgs),
     Kafka(kafka_commands::Kafka),
     Produce(kafka_commands::Produce),
     Topic(kafka_commands::Look),
@@ -195,6 +197,7 @@ async fn main() -> ExitCode {
         Command::Status(args) => look_commands::status(&args).await,
         Command::Rejects(args) => look_commands::rejects(&args).await,
         Command::Board(args) => board_command::board(&args).await,
+        Command::Demo(args) => demo_command::demo(&args).await,
         Command::Kafka(args) => kafka_commands::kafka(&args).await,
         Command::Produce(args) => kafka_commands::produce(&args).await,
         Command::Topic(args) => kafka_commands::topic(&args),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_lambda_events::kafka::{KafkaEvent, KafkaRecord};
 use base64_simd::STANDARD;
 use hot_products::UnixMillis;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What a batch's payload may measure at most, in bytes, before Lambda invokes the function (AWS Lambda Developer
 /// Guide, "Batching behavior").
@@ -12,6 +13,14 @@ pub const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 
 /// A record's size in a payload besides its key and value, in bytes, about.
 const RECORD_BYTES: usize = 150;
+
+/// A seed of its own, so that partitions and shards are spread independently.
+const PARTITIONER_SEED: u64 = 1;
+
+/// Which of a topic's partitions, at least one, the records with the key `key` go to.
+pub fn partition(key: &[u8], partitions: u32) -> u32 {
+    (xxh3_64_with_seed(key, PARTITIONER_SEED) % u64::from(partitions)) as u32
+}
 
 /// What a record adds to a payload, in bytes, about.
 pub fn payload_bytes(key: Option<&[u8]>, value: &[u8]) -> usize {

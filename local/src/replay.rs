@@ -17,7 +17,6 @@ use hot_products::{
 };
 use rank_products::{RankProducts, RankSettings, Request};
 use serde::Serialize;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
     msk::{self, MAX_PAYLOAD_BYTES},
@@ -25,9 +24,6 @@ use crate::{
 };
 
 const TOPIC: &str = "clicks";
-
-/// A seed of its own, so that partitions and shards are spread independently.
-const PARTITIONER_SEED: u64 = 1;
 
 /// How long an invocation may take; the clock that would run it out stands still.
 const INVOCATION_TIME: Duration = Duration::from_mins(1);
@@ -202,8 +198,7 @@ impl Replay {
             self.advance(time, progress).await?;
         }
         let key = event.as_ref().map(|event| event.product_id.as_str().as_bytes());
-        let hash = xxh3_64_with_seed(key.unwrap_or(line), PARTITIONER_SEED);
-        let partition = (hash % u64::from(self.options.partitions)) as u32;
+        let partition = msk::partition(key.unwrap_or(line), self.options.partitions);
         let offset = &mut self.offsets[partition as usize];
         let record = msk::record(TOPIC, partition, *offset, self.clock.now(), key, Some(line));
         *offset += 1;
