@@ -4,6 +4,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
 TOOLS := $(VENV)/.installed
+CHROMIUM ?= /usr/bin/chromium
 DENY := target/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
@@ -15,6 +16,10 @@ help: ## List the targets
 .PHONY: run
 run: ## Replay the sample and print the hot products
 	$(CARGO) run --locked --bin hot -- replay events/clicks.jsonl
+
+.PHONY: demo
+demo: ## Show it all at work: a page on http://127.0.0.1:8080 to watch it
+	$(CARGO) run --locked --bin hot -- demo
 
 .PHONY: test
 test: $(TOOLS) $(VENV)/api/.installed ## Run all tests but those of real parts and the rehearsal
@@ -28,6 +33,13 @@ test-real: $(TOOLS) ## Test on DynamoDB Local and a real Kafka; needs Java 17 an
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace --test real
 	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test --locked --workspace --test chaos
+
+# Chromium is not in the environment: as a package of the system, it comes with what it needs.
+.PHONY: test-browser
+test-browser: $(VENV)/browser/.installed ## Test the page in Chromium; screenshots go to target/browser
+	test -x $(CHROMIUM) || { apt-get update && apt-get install --yes chromium; }
+	$(CARGO) build --locked --workspace
+	CHROMIUM=$(CHROMIUM) $(VENV)/browser/bin/python -m unittest discover --start-directory tests/browser
 
 # Both may also come from the environment, as in SEED=28 make chaos.
 .PHONY: chaos
@@ -81,6 +93,7 @@ $(TOOLS): tests/requirements.txt
 
 # One environment a requirements file, for their pins exclude one another.
 $(VENV)/api/.installed: tests/requirements-api.txt
+$(VENV)/browser/.installed: tests/requirements-browser.txt
 $(VENV)/rehearse/.installed: tests/requirements-rehearse.txt
 $(VENV)/sam/.installed: tests/requirements-sam.txt
 $(VENV)/bench/.installed: bench/requirements.txt

@@ -1,0 +1,112 @@
+"""`hot board` over tables that somebody else writes: hostile, empty, old, or gone."""
+
+from playwright.sync_api import expect
+from support import BrowserTest, Server, put_snapshot
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</td></tr></table><script>alert(1)</script>",
+    '" onmouseover="alert(1)" x="',
+    "javascript:alert(1)",
+    "{{7*7}}${7*7}",
+    "\u202ep1234 turned around",
+    "\u2067\u2067\u2067never closed",
+    "a" * 256,
+    "wide \u3000 and\tblank",
+    "Z\u0351\u036b\u0343a\u0329\u0355l\u0348\u0354g\u034eo",
+    "../../hot-products",
+    "..",
+    "a/b?c=d#e%2F%",
+    "7 caffè ☕ \"doppio\" #1",
+    "__proto__",
+    "constructor",
+    "\u200b",
+    "0",
+]
+
+# What is told of those that hide something, as `hot top` tells it.
+HIDDEN = {
+    "\u202ep1234 turned around": "\\u{202e}p1234 turned around",
+    "\u2067\u2067\u2067never closed": "\\u{2067}\\u{2067}\\u{2067}never closed",
+    "wide \u3000 and\tblank": "wide \u3000 and\\tblank",
+    "\u200b": "\\u{200b}",
+}
+
+
+class Board(BrowserTest):
+    def tables(self):
+        """A DynamoDB with empty tables, and a board over it."""
+        dynamodb = Server("dynamodb")
+        self.addCleanup(dynamodb.stop)
+        return dynamodb.url, self.board(dynamodb.url)
+
+    def board(self, endpoint, port=0):
+        board = Server("board", "--endpoint-url", endpoint, port=port)
+        self.addCleanup(lambda: board.process.poll() is None and board.stop())
+        return board
+
+    def test_an_id_is_only_ever_text(self):
+        endpoint, board = self.tables()
+        products = [(product, 100 - rank) for rank, product in enumerate(HOSTILE)]
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", products)
+        page = self.open(board)
+        self.assert_shows(self.rows(page), board.get("/hot-products"))
+        # In the table is the very text, but for what would not be seen.
+        told = page.locator("#products .id").all_text_contents()
+        self.assertEqual(told, [HIDDEN.get(product, product) for product in HOSTILE])
+        self.assertEqual(page.locator("#products :is(img, script, a)").count(), 0)
+        # Its text stays in its cell, and all rows are of one height.
+        heights, wide, room = page.evaluate(
+            "[[...document.querySelectorAll('#products tr')].map((row) => row.offsetHeight),"
+            " document.documentElement.scrollWidth, innerWidth]"
+        )
+        self.assertEqual(len(set(heights)), 1, heights)
+        self.assertLessEqual(wide, room)
+        cut = page.locator("#products .id", has_text="aaaa")
+        self.assertTrue(cut.evaluate("(id) => id.scrollWidth > id.clientWidth"))
+        self.assertEqual(cut.get_attribute("title"), "a" * 256)
+        self.assertEqual(cut.evaluate("(id) => getComputedStyle(id).unicodeBidi"), "isolate")
+        # Each has its minutes, but for the one that no URL can name.
+        expect(page.locator("#products .spark")).to_have_count(len(HOSTILE) - 1)
+        self.screenshot(page, "hostile")
+
+    def test_before_the_first_snapshot_it_says_so(self):
+        endpoint, board = self.tables()
+        page = self.visit(board)
+        expect(page.locator("#freshness")).to_contain_text("No snapshot yet")
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
+        expect(page.locator("#products tr")).to_have_count(1)
+
+    def test_a_snapshot_that_is_overdue_is_called_stale(self):
+        endpoint, board = self.tables()
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
+        page = self.open(board)
+        expect(page.locator("#freshness")).to_have_attribute("data-kind", "stale")
+        expect(page.locator("#freshness")).to_contain_text("Stale")
+
+    def test_an_hour_without_clicks_is_no_error(self):
+        endpoint, board = self.tables()
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", [])
+        page = self.visit(board)
+        expect(page.get_by_text("No clicks in this hour.")).to_be_visible()
+        expect(page.locator("#total")).to_have_text("0")
+
+    def test_a_server_that_goes_away_is_told_and_one_that_comes_back_is_found(self):
+        endpoint, board = self.tables()
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
+        page = self.open(board)
+        board.stop()
+        # What the browser does when the network is back; else it would be half a minute.
+        again = "() => dispatchEvent(new Event('online'))"
+        page.evaluate(again)
+        expect(page.locator("#freshness")).to_contain_text("the server can’t be reached")
+        self.assertEqual(self.rows(page)["rows"][0]["product"], "p1")
+
+        self.board(endpoint, board.port)
+        put_snapshot(endpoint, "2022-12-27T16:55:00Z", [("p2", 4)])
+        page.evaluate(again)
+        self.shows(page, "2022-12-27T16:55:00Z")
+        expect(page.locator("#freshness")).to_have_attribute("data-kind", "stale")
+        # The browser notes what did not answer. Nothing else was noted.
+        self.assertTrue(all("ERR_CONNECTION_REFUSED" in said for said in self.complaints), self.complaints)
+        self.complaints.clear()
