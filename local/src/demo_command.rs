@@ -16,6 +16,7 @@ use hot_products::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use read_board::{Board, Caching, router};
+use serde_json::json;
 
 use crate::print;
 
@@ -46,6 +47,9 @@ pub(crate) struct DemoArgs {
     /// Which stream of the kind
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Print where it is served as JSON, in one line
+    #[arg(long)]
+    json: bool,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -85,12 +89,16 @@ pub(crate) async fn demo(args: &DemoArgs) -> Result<()> {
             let _nobody_reads = writeln!(std::io::stderr(), "hot: {error}");
         },
     };
-    print(&format!(
-        "Hot products on http://{}, {} times as fast as life; stop with Ctrl-C\n\
-         DynamoDB on {endpoint}, as for: hot top --endpoint-url {endpoint}",
-        listener.local_addr()?,
-        args.speed,
-    ))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    print(&if args.json {
+        json!({ "url": url, "endpoint": endpoint, "speed": args.speed }).to_string()
+    } else {
+        format!(
+            "Hot products on {url}, {} times as fast as life; stop with Ctrl-C\n\
+             DynamoDB on {endpoint}, as for: hot top --endpoint-url {endpoint}",
+            args.speed,
+        )
+    })?;
     let router = demo::routes(handle).merge(router(board, Some(demo::PIPELINE)));
     tokio::select! {
         served = serve(listener, router, stop.asked()) => served?,

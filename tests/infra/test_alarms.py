@@ -18,6 +18,7 @@ EMAIL_TOPIC = f"arn:aws:sns:{ARN}:hot-products-alarms"
 
 COUNT_CLICKS = "hot-products-count-clicks"
 RANK_PRODUCTS = "hot-products-rank-products"
+READ_BOARD = "hot-products-read-board"
 
 
 class Metric(typing.NamedTuple):
@@ -47,8 +48,8 @@ def share(name):
     return Alarm(f"{name}-share", metrics, expression, "> 1", (2, 3), "notBreaching")
 
 
-def errors(function):
-    metric = Metric("AWS/Lambda", "Errors", ("FunctionName", function), "Sum", 300)
+def errors(function, name="Errors"):
+    metric = Metric("AWS/Lambda", name, ("FunctionName", function), "Sum", 300)
     return Alarm("failed-invocations", [metric], None, "> 0", (2, 3), "notBreaching")
 
 
@@ -64,6 +65,7 @@ ALARMS = {
     "event-source-lag": Alarm("event-source-lag", [OFFSET_LAG], None, "> 100000", (10, 10), "missing"),
     "count-clicks-errors": errors(COUNT_CLICKS),
     "rank-products-errors": errors(RANK_PRODUCTS),
+    "read-board-errors": errors(READ_BOARD, "Url5xxCount"),
     "no-snapshot": Alarm("no-snapshot", [WRITTEN], "FILL(written, 0)", "< 1", (2, 2), "breaching"),
     "stale-share": share("stale"),
     "rejected-share": share("rejected"),

@@ -45,6 +45,7 @@ INVENTORY = {
     "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
     "CountClicksErrorsAlarm": "AWS::CloudWatch::Alarm",
     "RankProductsErrorsAlarm": "AWS::CloudWatch::Alarm",
+    "ReadBoardErrorsAlarm": "AWS::CloudWatch::Alarm",
     "NoSnapshotAlarm": "AWS::CloudWatch::Alarm",
     "StaleShareAlarm": "AWS::CloudWatch::Alarm",
     "RejectedShareAlarm": "AWS::CloudWatch::Alarm",
