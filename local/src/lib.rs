@@ -7,8 +7,8 @@
 //! - [`load`] simulates what a load consumes; [`bill`] says what that costs, and [`scale`] which limits it meets.
 //! - [`product`], [`rejected`] and [`status`] read a stack's tables for people.
 //! - [`serve`] serves the board on 127.0.0.1.
-//! - [`demo`] runs them over a shop that it makes up, in time that runs faster than ours.
-//! - [`replay`] runs the real handlers over a file of events; [`show`] prints for people.
+//! - [`replay`] runs the real handlers over a file of events; [`demo`] over a shop that it makes up, in time that runs
+//!   faster than ours. [`show`] prints for people.
 
 pub mod bill;
 pub mod demo;

@@ -8,13 +8,13 @@ use count_clicks::batch::Batch;
 use divan::{Bencher, black_box};
 use hot_products::{Policy, UnixMillis};
 
-const RECORDS: u64 = 10_000;
-const PARTITIONS: u64 = 12;
+const RECORDS: i64 = 10_000;
+const PARTITIONS: i64 = 12;
 const PRODUCTS: f64 = 20_000.0;
 /// 2022-12-27T16:50:00Z.
 const START: i64 = 1_672_159_800_000;
 /// The records are of a batch window of this length.
-const WINDOW_MS: u64 = 30_000;
+const WINDOW_MS: i64 = 30_000;
 
 fn main() {
     divan::main();
@@ -27,17 +27,17 @@ fn event() -> String {
         // Weyl's sequence: spread evenly, and the same each time.
         let random = (number as f64 * 0.618_033_988_749_895).fract();
         let product = format!("p{}", PRODUCTS.powf(random) as u64);
-        let event_time = START + (number * WINDOW_MS / RECORDS) as i64;
+        let event_time = START + number * WINDOW_MS / RECORDS;
         let value = format!(
             r#"{{"event_time":{event_time},"product_id":"{product}","action":"click","user_id":"u_{}"}}"#,
             number * 7919 % 100_000
         );
-        let partition = product.bytes().map(u64::from).sum::<u64>() % PARTITIONS;
+        let partition = product.bytes().map(i64::from).sum::<i64>() % PARTITIONS;
         let of_partition = records.entry(format!("clicks-{partition}")).or_default();
         let mut record = KafkaRecord::default();
         record.topic = Some("clicks".to_owned());
-        record.partition = partition as i64;
-        record.offset = 4_000_000 + of_partition.len() as i64;
+        record.partition = partition;
+        record.offset = 4_000_000 + number;
         record.timestamp.0 = UnixMillis(event_time).utc();
         record.timestamp_type = Some("CREATE_TIME".to_owned());
         record.key = Some(STANDARD.encode_to_string(product));
@@ -55,7 +55,7 @@ fn event() -> String {
 fn full_batch(bencher: Bencher<'_, '_>) {
     let event = event();
     let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
-    let now = UnixMillis(START + WINDOW_MS as i64);
+    let now = UnixMillis(START + WINDOW_MS);
     bencher
         .counter(divan::counter::BytesCount::new(event.len()))
         .bench(|| Batch::decode(black_box(event.as_bytes()), None, &policy, now).map(|batch| batch.clicks()));

@@ -280,7 +280,7 @@ impl Pipeline {
         let (summary, result) = self.count_clicks.handle(event, now.plus(INVOCATION_TIME)).await;
         result.context("count-clicks failed")?;
         // The function tells how many it rejected; why, its own decoding tells once more.
-        for source in Batch::decode(event, None, &self.policy, now)?.sources {
+        for source in Batch::decode(event.as_bytes(), None, &self.policy, now)?.sources {
             for (reason, count) in source.rejects.by_reason {
                 *self.rejected_by_reason.entry(reason.name()).or_default() += count;
             }
