@@ -333,6 +333,7 @@ mod tests {
             generated_at: at(end).plus(Duration::from_mins(1)),
             total_clicks: 7,
             distinct_products: 2,
+            clicks_per_minute: Vec::new(),
             products: Vec::new(),
         }
     }

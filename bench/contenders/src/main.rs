@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
     operation::update_item::{UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder},
-    types::{AttributeValue, ReturnConsumedCapacity},
+    types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity},
 };
 use count_clicks::{
     CountSettings,
@@ -132,7 +132,7 @@ impl Function {
 
 fn write_units(answer: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<f64, Error> {
     let output = answer.map_err(|error| explain(&error))?;
-    Ok(output.consumed_capacity().and_then(|capacity| capacity.capacity_units()).unwrap_or_default())
+    Ok(output.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default())
 }
 
 #[tokio::main(flavor = "current_thread")]
