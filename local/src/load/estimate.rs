@@ -263,12 +263,15 @@ mod tests {
     }
 
     #[test]
-    fn more_shards_make_more_keys_of_smaller_items() {
+    fn more_shards_make_more_keys_that_bear_less() {
         let eight = Load { budget: 500_000, ..Load::new(4_000.0, 4, 50_000, KeyedBy::User) };
         let many = Load { shards: 64, ..eight.clone() };
         let (eight, many) = (Estimate::of(&eight), Estimate::of(&many));
-        assert!(many.largest_item_bytes < eight.largest_item_bytes / 4);
-        assert!(many.hottest_key_write_units_per_second < eight.hottest_key_write_units_per_second / 8.0);
+        assert!(many.largest_item_bytes < eight.largest_item_bytes);
+        assert!(
+            many.hottest_key_write_units_per_second < eight.hottest_key_write_units_per_second / 4.0,
+            "{eight:?}\n{many:?}"
+        );
     }
 
     #[test]
