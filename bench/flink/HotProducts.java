@@ -1,4 +1,5 @@
 import java.time.Duration;
+import org.apache.flink.api.common.JobExecutionResult;
 import org.apache.flink.api.common.accumulators.LongCounter;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.AggregateFunction;
@@ -26,10 +27,12 @@ import org.apache.flink.util.Collector;
  * The same counting as a stream job: clicks by product in one-minute event-time windows, and the sum of an hour's every
  * five minutes. Nothing is stored: the sums are dropped.
  *
- * <p>Takes a file of JSON lines, and prints how many clicks the minutes counted.
+ * <p>Takes a file of JSON lines, and prints how many clicks the minutes hold in all, and how many the hours: each click
+ * is in one minute and in twelve hours.
  */
 public final class HotProducts {
-  private static final String CLICKS = "clicks";
+  private static final String MINUTES = "minutes";
+  private static final String HOURS = "hours";
 
   public static void main(String[] arguments) throws Exception {
     StreamExecutionEnvironment environment = StreamExecutionEnvironment.getExecutionEnvironment();
@@ -53,14 +56,19 @@ public final class HotProducts {
         .keyBy(click -> click.f0)
         .window(TumblingEventTimeWindows.of(Duration.ofMinutes(1)))
         .aggregate(new Count(), new Label())
-        .map(new Tell())
+        .map(new Tell(MINUTES))
         .returns(Types.TUPLE(Types.STRING, Types.LONG, Types.LONG))
         .keyBy(minute -> minute.f0)
         .window(SlidingEventTimeWindows.of(Duration.ofHours(1), Duration.ofMinutes(5)))
         .reduce((a, b) -> Tuple3.of(a.f0, a.f1, a.f2 + b.f2))
+        .map(new Tell(HOURS))
+        .returns(Types.TUPLE(Types.STRING, Types.LONG, Types.LONG))
         .sinkTo(new DiscardingSink<>());
-    Long clicks = environment.execute("hot products").getAccumulatorResult(CLICKS);
-    System.out.println("clicks " + clicks);
+    JobExecutionResult result = environment.execute("hot products");
+    for (String name : new String[] {MINUTES, HOURS}) {
+      Long clicks = result.getAccumulatorResult(name);
+      System.out.println(name + " " + clicks);
+    }
   }
 
   /** The product and the event time of a line, where it is a click. */
@@ -113,19 +121,24 @@ public final class HotProducts {
     }
   }
 
-  /** Adds up what the minutes counted, so that the caller sees that no click is lost. */
+  /** Adds up what the windows counted, so that the caller sees that no click is lost. */
   private static final class Tell extends RichMapFunction<Tuple3<String, Long, Long>, Tuple3<String, Long, Long>> {
     private final LongCounter clicks = new LongCounter();
+    private final String name;
 
-    @Override
-    public void open(OpenContext context) {
-      getRuntimeContext().addAccumulator(CLICKS, clicks);
+    private Tell(String name) {
+      this.name = name;
     }
 
     @Override
-    public Tuple3<String, Long, Long> map(Tuple3<String, Long, Long> minute) {
-      clicks.add(minute.f2);
-      return minute;
+    public void open(OpenContext context) {
+      getRuntimeContext().addAccumulator(name, clicks);
+    }
+
+    @Override
+    public Tuple3<String, Long, Long> map(Tuple3<String, Long, Long> sum) {
+      clicks.add(sum.f2);
+      return sum;
     }
   }
 
