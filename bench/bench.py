@@ -133,8 +133,9 @@ def measure_functions(quick: bool) -> dict[str, Any]:
 
 def measure_flink(quick: bool) -> dict[str, Any]:
     """The stream job."""
-    say("Flink, 2,000,000 and 8,000,000 events")
-    return flink.measure(*(100_000, 200_000, 1) if quick else (2_000_000, 8_000_000, 3))
+    short, long, rounds = (100_000, 200_000, 1) if quick else (2_000_000, 8_000_000, 3)
+    say(f"Flink, {short:,} and {long:,} events")
+    return flink.measure(short, long, rounds)
 
 
 PARTS: dict[str, Callable[[bool], Any]] = {
@@ -189,11 +190,12 @@ def main() -> int:
         results = {} if arguments.quick else json.loads(RESULTS.read_text(encoding="utf-8"))
     except FileNotFoundError:
         results = {}
+    names = set(arguments.only or PARTS.keys() - ONLY_IF_ASKED)
     for name, part in PARTS.items():
-        if name in (arguments.only or PARTS.keys() - ONLY_IF_ASKED):
+        if name in names:
             results[name] = part(arguments.quick)
-    results["machine"] = machine()
-    results["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    place = {"machine": machine(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    results = report.with_place(results, place, names - ONLY_IF_ASKED, names & ONLY_IF_ASKED)
     say(f"\n{report.summary(results)}\n\n{time.monotonic() - started:.0f} s")
     if not arguments.quick:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

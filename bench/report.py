@@ -12,6 +12,7 @@ from figures import Figure, markdown, number
 
 Results = dict[str, Any]
 
+FLINK = "Flink, no sink"
 COLOURS = {"cpu": "#c2410c", "write_units": "#1d4ed8", "ours": "#15803d", "others": "#94a3b8"}
 AXES = {
     "batch_size": "records in a batch, at most",
@@ -133,9 +134,36 @@ def race_table(race: dict[str, Any], flink: dict[str, Any] | None = None) -> str
         rows.append([contender.title, *figures, f"{_memory(runs).median:.0f}"])
     if flink:
         figure = Figure.of(flink["cpu_seconds_per_million"])
-        rows.append(["Flink, no sink", str(figure), "–", "–", f"{Figure.of(flink['peak_megabytes']).median:.0f}"])
+        rows.append([FLINK, str(figure), "–", "–", f"{Figure.of(flink['peak_megabytes']).median:.0f}"])
     header = ["contender", "CPU s per million clicks", "write units per 1,000", "calls per 1,000", "peak MB"]
     return markdown(header, rows)
+
+
+def with_place(results: Results, place: dict[str, str], shared: set[str], apart: set[str]) -> Results:
+    """The results, with where and when the parts of these names were measured.
+
+    A part that is measured apart says so itself: the others' figures stay of the machine that they are of.
+    """
+    own = {name: results[name] | place for name in apart}
+    return (results | place if shared else place | results) | own
+
+
+def flink_note(results: Results) -> str:
+    """What Flink did, and what the whole of it took."""
+    flink = results["flink"]
+    short, long = (f"{events:,}" for events in flink["events"])
+    # The runs of the long file come last.
+    wall, cpu = (Figure.of(run[name] for run in flink["runs"][-1]) for name in ("wall_seconds", "cpu_seconds"))
+    per_million = Figure.of(flink["cpu_seconds_per_million"])
+    text = (
+        "Flink runs the original job on one file, without storage: key by product, minute windows, hourly sums every "
+        f"five\nminutes. Its CPU, {per_million} s per million clicks, is the difference between a run over\n{long} "
+        f"events and one over {short}, so without start and warming up. The whole of the long run\ntook {wall} s, and "
+        f"{cpu} s of CPU (`make bench-flink`)."
+    )
+    if (flink["date"], flink["machine"]) != (results["date"], results["machine"]):
+        text += f" Measured {flink['date']}, on\n{flink['machine']}."
+    return text
 
 
 def matrix(results: Results, figure: Callable[[Any], Figure]) -> str:
@@ -155,6 +183,8 @@ def summary(results: Results) -> str:
     parts = [targets_table(results)]
     if race := find_race(results, "medium", "product", 30):
         parts.append(f"medium, keyed by product, 30 s:\n\n{race_table(race, results.get('flink'))}")
+    if "flink" in results:
+        parts.append(flink_note(results))
     return "\n\n".join(parts)
 
 
@@ -177,12 +207,11 @@ def page(results: Results) -> str:
             "AWS's own\nruntime. Each counts in the emulator's memory over plain HTTP: TLS is left out for all of them "
             "alike.",
         ]
-        if "flink" in results:
-            parts.append(
-                "Flink runs the original job on one file, without storage: key by product, minute windows, hourly sums "
-                "every five\nminutes. Its figure is the difference between a long run and a short one, so without start "
-                "and warming up\n(`make bench-flink`)."
-            )
+        parts.append(
+            flink_note(results)
+            if "flink" in results
+            else "Flink is left out, since it downloads 330 MB: `make bench-flink` adds it."
+        )
     if results.get("contenders"):
         parts += [
             "## All workloads\n\nSmall: 50 clicks/s, 3 partitions, 2,000 products; large: 10,000 clicks/s, 12 partitions, "
@@ -214,7 +243,7 @@ def plot_contenders(race: dict[str, Any], flink: dict[str, Any] | None, path: pa
     cpu = [_cpu(of_one) for of_one in runs]
     write_units: list[Figure | None] = [_write_units(of_one) for of_one in runs]
     if flink:
-        titles.append("Flink, no sink")
+        titles.append(FLINK)
         cpu.append(Figure.of(flink["cpu_seconds_per_million"]))
         write_units.append(None)
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")

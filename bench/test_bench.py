@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import contenders
 import figures
 import others
 import report
@@ -151,6 +152,41 @@ class Report(unittest.TestCase):
         self.assertEqual(len(lines), 4, "a part that was not measured has no row")
         self.assertRegex(lines[2], r"≤ 3 s \| +3\.00 \(2\.00–4\.00\) s \| +yes")
         self.assertRegex(lines[3], r"≤ 256 MB \| +300 MB \| +\*\*no\*\*")
+
+    def test_flink_stands_in_the_table_only_where_it_was_measured(self):
+        runs = [{"clicks": 1, "cpu_seconds": 1.0, "updates": 1, "write_units": 1.0, "peak_megabytes": 20.0}]
+        race = {
+            "workload": dataclasses.asdict(MEDIUM),
+            "records_a_batch": 1.0,
+            "runs": {contender.name: runs for contender in contenders.contenders()},
+        }
+        place = {"date": "2026-01-01", "machine": "2 cores"}
+        results = {**place, "contenders": [race]}
+        without = report.page(results)
+        self.assertNotIn("| Flink", without)
+        self.assertIn("`make bench-flink` adds it", without)
+        run = {"wall_seconds": 10.0, "cpu_seconds": 20.0, "peak_megabytes": 900.0}
+        flink = {
+            **place,
+            "events": [2_000_000, 8_000_000],
+            "runs": [[run], [{**run, "wall_seconds": 40.0, "cpu_seconds": 50.0}]],
+            "cpu_seconds_per_million": [5.0],
+            "peak_megabytes": [900.0],
+        }
+        page = report.page({**results, "flink": flink})
+        self.assertRegex(page, r"\| Flink, no sink +\| +5\.00 \| +– \| +– \| +900 \|")
+        self.assertIn("took 40.0 s, and 50.0 s of CPU", page)
+        self.assertNotIn("Measured", page)
+        self.assertIn("Measured 2026-01-02", report.page({**results, "flink": {**flink, "date": "2026-01-02"}}))
+        self.assertIn("5.00 s per million", report.summary({**place, "flink": flink}), "also where it is the only one")
+
+    def test_measuring_flink_leaves_the_others_where_and_when_they_were_measured(self):
+        old = {"date": "2026-01-01", "machine": "old", "rank": {"runs": []}}
+        new = {"date": "2026-01-02", "machine": "new"}
+        results = report.with_place({**old, "flink": {"events": []}}, new, set(), {"flink"})
+        self.assertEqual(results, {**old, "flink": {"events": [], **new}})
+        self.assertEqual(report.with_place(old, new, {"rank"}, set()), {**old, **new})
+        self.assertEqual(report.with_place({"flink": {}}, new, set(), {"flink"}), {**new, "flink": new})
 
 
 if __name__ == "__main__":
