@@ -71,7 +71,7 @@ rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy 
 	$(VENV)/rehearse/bin/python tests/rehearse.py
 
 .PHONY: bench bench-quick
-bench: $(VENV)/bench/.installed ## Measure cost and speed beside what one would run instead: 15 minutes
+bench: $(VENV)/bench/.installed ## Measure cost and speed beside what one would run instead: 20 minutes
 	$(VENV)/bench/bin/python bench/bench.py
 
 bench-quick: $(VENV)/bench/.installed ## Try the bench in two minutes; its figures mean little

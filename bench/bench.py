@@ -168,7 +168,7 @@ def machine() -> str:
         1
     ]
     cores = f"{os.cpu_count()} cores of {' and '.join(sorted(models)) or platform.machine()}"
-    return f"{cores}, {memory:.0f} GB, Linux {platform.release()}; Rust {rust}, Python {platform.python_version()}"
+    return f"{cores}, {memory:.0f} GB, Linux {platform.release().partition('-')[0]}; Rust {rust}, Python {platform.python_version()}"
 
 
 def main() -> int:
