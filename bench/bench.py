@@ -6,7 +6,7 @@ program plays, with the same MSK batches (see workload.py); each writes to an em
 new for each run. Only the contender's own CPU counts, user and system, from before its first batch to behind its last.
 
 Started by `make bench`, which also installs what it needs. Writes results.json, README.md and the plots beside this
-file. Some 15 minutes after the builds.
+file. Some 20 minutes after the builds.
 """
 
 from __future__ import annotations
