@@ -207,7 +207,7 @@ impl Shop {
             panic!("a closed item takes nothing, be it new")
         };
         assert!(closed && (1_000..2_500).contains(&last_offset), "{last_offset}");
-        let refused = table.add(key.next(), &piece(2_499, 2_600), false, |_| &product, retention).await.unwrap();
+        let refused = table.add(key.next().next(), &piece(2_499, 2_600), false, |_| &product, retention).await.unwrap();
         assert_eq!(refused, Added::Refused { last_offset: 2_499, closed: false });
         assert_eq!(table.close(key).await.unwrap(), last_offset, "closing twice changes nothing");
     }
