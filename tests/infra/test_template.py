@@ -4,7 +4,6 @@ Run: python -m unittest discover tests/infra
 """
 
 import json
-import re
 import unittest
 
 import sam
