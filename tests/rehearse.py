@@ -426,7 +426,7 @@ def check_board(check, stack, newest):
     check("with one there is", 200, status)
     found = json.loads(body)
     expected = json.loads(json.dumps(newest, default=int))
-    fields = ("window_start", "window_end", "generated_at", "total_clicks", "distinct_products")
+    fields = ("window_start", "window_end", "generated_at", "total_clicks", "distinct_products", "clicks_per_minute")
     check("it is the newest snapshot", pick(expected, fields) | {"products": expected["products"][:2]}, found)
     hottest = found["products"][0]
     status, body = read(url, f"/products/{hottest['product_id']}/clicks?to={found['window_end']}", signed=True)
