@@ -251,7 +251,7 @@ pub(crate) async fn product(args: &Product) -> Result<()> {
     let counters = args.place.tables().await.counters;
     let end = args.at.unwrap_or_else(|| SystemClock.now());
     let minutes = Minutes { minutes: args.minutes, to: Minute::of(end).start() };
-    let clicks = product::clicks(&counters, &args.id, minutes).await.map_err(advise)?;
+    let clicks = read_board::clicks::read(&counters, &args.id, minutes).await.map_err(advise)?;
     print(&if args.json { serde_json::to_string(&clicks)? } else { product::show(&clicks) })
 }
 

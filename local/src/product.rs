@@ -1,65 +1,12 @@
-//! A product's clicks, minute by minute.
+//! A product's clicks, minute by minute, for people.
 
-use anyhow::Result;
 use comfy_table::Cell;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use hot_products::{
-    Minute, ProductId, UnixMillis,
-    store::{CountersTable, StoreError},
-};
-use read_board::query::Minutes;
-use serde::Serialize;
+use read_board::clicks::Clicks;
 
 use crate::show::{bar, safe, seconds, span, sparkline, table, title};
 
-/// How many minutes are read at a time.
-const READ_CONCURRENCY: usize = 32;
-
 /// How wide a sparkline is at most, in columns.
 const SPARKLINE_COLUMNS: usize = 72;
-
-/// A product's clicks in each minute of a span of time; as JSON, what `GET /products/{id}/clicks` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Clicks {
-    /// The product.
-    pub product_id: String,
-    /// The start of the first minute.
-    pub from: UnixMillis,
-    /// The end of the last.
-    pub to: UnixMillis,
-    /// The clicks of all minutes.
-    pub total_clicks: u64,
-    /// The minutes, in order.
-    pub minutes: Vec<MinuteClicks>,
-}
-
-/// A product's clicks in one minute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MinuteClicks {
-    /// The minute's start.
-    pub minute: UnixMillis,
-    /// The clicks.
-    pub clicks: u64,
-}
-
-/// Reads the clicks of `product`: one query a minute.
-///
-/// # Errors
-/// When a read failed after all retries, or a counter is no whole number.
-pub async fn clicks(counters: &CountersTable, product: &ProductId<'_>, minutes: Minutes) -> Result<Clicks, StoreError> {
-    let read = async |minute: Minute| {
-        let clicks = counters.clicks(minute, product.as_str()).await?;
-        Ok::<_, StoreError>(MinuteClicks { minute: minute.start(), clicks })
-    };
-    let found: Vec<_> = stream::iter(minutes.all()).map(read).buffered(READ_CONCURRENCY).try_collect().await?;
-    Ok(Clicks {
-        product_id: product.as_str().to_owned(),
-        from: minutes.from(),
-        to: minutes.to,
-        total_clicks: found.iter().map(|minute| minute.clicks).sum(),
-        minutes: found,
-    })
-}
 
 /// The clicks for people: a sparkline, a row a minute, and the total.
 pub fn show(clicks: &Clicks) -> String {
@@ -94,6 +41,9 @@ fn columns(counts: &[u64]) -> (Vec<u64>, usize) {
 
 #[cfg(test)]
 mod tests {
+    use hot_products::{Minute, UnixMillis};
+    use read_board::clicks::MinuteClicks;
+
     use super::*;
 
     #[test]

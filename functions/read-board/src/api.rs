@@ -7,20 +7,16 @@ use axum::{
     http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
-use hot_products::{Minute, RankedProduct, Snapshot, Window, store::StoreError, time::bound};
+use hot_products::{RankedProduct, Snapshot, Window, store::StoreError, time::bound};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     Board,
     answer::{ApiError, JSON, not_found, tagged},
-    cache,
+    cache, clicks,
     query::{History, MAX_SNAPSHOTS, Minutes, Newest, product_id},
 };
-
-/// How many minutes of a product are read at a time.
-const READ_CONCURRENCY: usize = 32;
 
 /// How large an answer may grow, in bytes, before it is cut: Lambda takes 6 MB.
 const MAX_ANSWER: usize = 4 << 20;
@@ -139,23 +135,6 @@ pub(crate) async fn history(
     Ok(board.answer(&headers, lifetime, &body))
 }
 
-/// A product's clicks.
-#[derive(Serialize)]
-struct ClicksBody<'a> {
-    product_id: &'a str,
-    from: String,
-    to: String,
-    total_clicks: u64,
-    minutes: Vec<MinuteBody>,
-}
-
-/// A product's clicks in one minute.
-#[derive(Serialize)]
-struct MinuteBody {
-    minute: String,
-    clicks: u64,
-}
-
 /// `GET /products/{id}/clicks`: a product's clicks in each of the last minutes.
 pub(crate) async fn clicks(
     State(board): State<Arc<Board>>,
@@ -167,19 +146,7 @@ pub(crate) async fn clicks(
     let product = product?;
     let now = board.clock.now();
     let query = Minutes::parse(uri.query().unwrap_or_default(), now)?;
-    let read = async |minute: Minute| {
-        let clicks = board.counters.clicks(minute, product.as_str()).await?;
-        Ok::<_, StoreError>(MinuteBody { minute: bound(minute.start()), clicks })
-    };
-    let minutes: Result<Vec<_>, _> = stream::iter(query.all()).map(read).buffered(READ_CONCURRENCY).try_collect().await;
-    let minutes = minutes.map_err(|error| board.failed(&error))?;
-    let body = ClicksBody {
-        product_id: product.as_str(),
-        from: bound(query.from()),
-        to: bound(query.to),
-        total_clicks: minutes.iter().map(|minute| minute.clicks).sum(),
-        minutes,
-    };
+    let body = clicks::read(&board.counters, &product, query).await.map_err(|error| board.failed(&error))?;
     Ok(board.answer(&headers, cache::until_next_minute(now), &body))
 }
 

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod api;
 pub mod cache;
+pub mod clicks;
 pub mod page;
 pub mod query;
 pub mod settings;
