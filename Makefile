@@ -1,6 +1,8 @@
 # Everything that people and CI run. `make` alone lists the targets.
 
 CARGO ?= cargo
+# Everything, with the commands that need librdkafka. One selection everywhere, so that nothing is built twice.
+ALL := --locked --workspace --features hot/kafka
 PYTHON ?= python3
 VENV := .venv
 TOOLS := $(VENV)/.installed
@@ -23,33 +25,33 @@ demo: ## Show it all at work: a page on http://127.0.0.1:8080 to watch it
 
 .PHONY: test
 test: $(TOOLS) $(VENV)/api/.installed ## Run all tests but those of real parts and the rehearsal
-	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked --workspace
+	$(CARGO) build $(ALL)
+	$(CARGO) test $(ALL)
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
 	$(VENV)/bin/python -m unittest discover --start-directory bench
 
 .PHONY: test-real
 test-real: $(TOOLS) ## Test on DynamoDB Local and a real Kafka; needs Java 17 and Maven
-	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked --workspace --test real
-	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test --locked --workspace --test chaos
+	$(CARGO) build $(ALL)
+	$(CARGO) test $(ALL) --test real
+	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test $(ALL) --test chaos
 
 # Chromium is not in the environment: as a package of the system, it comes with what it needs.
 .PHONY: test-browser
 test-browser: $(VENV)/browser/.installed ## Test the page in Chromium; screenshots go to target/browser
 	test -x $(CHROMIUM) || { apt-get update && apt-get install --yes chromium; }
-	$(CARGO) build --locked --workspace
+	$(CARGO) build $(ALL)
 	CHROMIUM=$(CHROMIUM) $(VENV)/browser/bin/python -m unittest discover --start-directory tests/browser
 
 # Both may also come from the environment, as in SEED=28 make chaos.
 .PHONY: chaos
 chaos: ## Try to break counting: N=10000 fault schedules, or one again by SEED=28
-	$(CARGO) build --locked --workspace
-	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --locked --workspace --test chaos
+	$(CARGO) build $(ALL)
+	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test $(ALL) --test chaos
 
 .PHONY: model
 model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
-	LARGE=1 $(CARGO) test --locked --workspace --test model
+	LARGE=1 $(CARGO) test $(ALL) --test model
 
 .PHONY: scale
 scale: ## Show how far it scales, by a simulation; about a minute
@@ -58,9 +60,9 @@ scale: ## Show how far it scales, by a simulation; about a minute
 .PHONY: lint
 lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templates
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
-	$(CARGO) clippy --locked --workspace --test real -- --deny warnings
-	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) clippy $(ALL) --all-targets -- --deny warnings
+	$(CARGO) clippy $(ALL) --test real -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' $(CARGO) doc $(ALL) --no-deps --quiet
 	$(CARGO) fetch --locked
 	$(DENY) --offline --locked check bans licenses sources
 	$(VENV)/bin/python tests/infra/lint.py

@@ -3,13 +3,6 @@
 use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
 
 use count_clicks::{CountClicks, CountSettings};
-use hot::{
-    embedded::Embedded,
-    msk,
-    serve::{listen, serve},
-    tables::create,
-    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
-};
 use hot_products::{
     ManualClock, Snapshot, UnixMillis, Window,
     settings::Settings,
@@ -22,6 +15,13 @@ use hot_products_tests::{
     repository,
 };
 use hyper::{Method, StatusCode};
+use local_aws::{
+    embedded::Embedded,
+    msk,
+    serve::{listen, serve},
+    tables::create,
+    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rank_products::{RankProducts, RankSettings, Request};
 use read_board::{Board, Caching, router};

@@ -36,11 +36,11 @@ mod schedule;
 use std::{env, process::ExitCode, str::FromStr, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use hot::{
+use hot_products::{Clock, SystemClock};
+use local_aws::{
     tables,
     template::{self, DEFAULT_STACK, TEMPLATE},
 };
-use hot_products::{Clock, SystemClock};
 use tokio::time::timeout;
 
 use self::{

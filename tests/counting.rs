@@ -11,13 +11,13 @@ use std::{
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, Summary};
-use hot::{
+use hot_products::{Clock, ManualClock, Shard, UnixMillis, settings::Settings};
+use hot_products_tests::group_by::{self, Counts};
+use local_aws::{
     embedded::Embedded,
     msk,
     template::{DEFAULT_STACK, TableNames},
 };
-use hot_products::{Clock, ManualClock, Shard, UnixMillis, settings::Settings};
-use hot_products_tests::group_by::{self, Counts};
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 

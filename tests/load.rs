@@ -3,15 +3,17 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use count_clicks::{CountClicks, CountSettings};
-use hot::{
+use cost_model::{
     bill,
-    embedded::Embedded,
     load::{Batches, Estimate, KeyedBy, Ledger, Load, START, Topic, stream::Batch},
+};
+use count_clicks::{CountClicks, CountSettings};
+use hot_products::{ManualClock, Minute, Shard, UnixMillis, settings::Settings};
+use local_aws::{
+    embedded::Embedded,
     msk,
     template::{DEFAULT_STACK, TableNames},
 };
-use hot_products::{ManualClock, Minute, Shard, UnixMillis, settings::Settings};
 use rank_products::{RankProducts, RankSettings, Request};
 
 /// Minutes of clicks that are counted.

@@ -10,8 +10,8 @@ use std::{
 
 use aws_sdk_dynamodb::Client;
 use chrono::DateTime;
-use hot::tables;
 use hot_products::store::{self, CallLimits};
+use local_aws::tables;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 

@@ -12,10 +12,6 @@ use std::{
 
 use aws_sdk_dynamodb::Client;
 use count_clicks::{CountClicks, CountSettings};
-use hot::{
-    msk, tables,
-    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
-};
 use hot_products::{
     Clock, ManualClock, Reason, Source, SystemClock, UnixMillis, Window,
     rejects::Rejects,
@@ -24,6 +20,10 @@ use hot_products::{
     time::bound,
 };
 use hot_products_tests::process::{HotDynamoDb, Process, Terminal, hot, wait_for};
+use local_aws::{
+    msk, tables,
+    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
+};
 use rank_products::{RankProducts, RankSettings, Request};
 use serde_json::{Value, json};
 

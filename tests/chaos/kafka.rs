@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use hot::msk;
 use hot_products::{Shard, UnixMillis};
+use local_aws::msk;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};

@@ -8,16 +8,16 @@ use std::{
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use bytes::Bytes;
-use hot::{
-    embedded::Embedded,
-    tables::{local_credentials, local_region},
-    template::{self, DEFAULT_STACK, TEMPLATE},
-};
 use hot_products::{
     Clock, Minute, SystemClock, UnixMillis,
     store::{self, CallLimits},
 };
 use hot_products_tests::group_by::{Counts, group};
+use local_aws::{
+    embedded::Embedded,
+    tables::{local_credentials, local_region},
+    template::{self, DEFAULT_STACK, TEMPLATE},
+};
 use rand::{RngExt, seq::SliceRandom};
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};

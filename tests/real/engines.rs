@@ -23,7 +23,6 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
 use count_clicks::{CountClicks, CountSettings, Summary};
-use hot::{embedded::Embedded, msk, template::TableNames};
 use hot_products::{
     Bucket, Clock, ItemKey, ManualClock, Minute, Shard, Source, SystemClock, UnixMillis, Window,
     counters::Piece,
@@ -35,6 +34,7 @@ use hot_products_tests::{
     parts::{DynamoDbLocal, counted, run},
     process::hot,
 };
+use local_aws::{embedded::Embedded, msk, template::TableNames};
 use rank_products::{RankProducts, RankSettings, Request};
 use serde_json::{Value, json};
 

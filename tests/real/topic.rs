@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Stdio, thread, time::Duration};
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use hot::template::TableNames;
 use hot_products::{Clock, SystemClock};
 use hot_products_tests::{
     group_by,
     parts::{DynamoDbLocal, Functions, Kafka, counted, run},
     process::{Process, free_port, hot, wait_for},
 };
+use local_aws::template::TableNames;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;

@@ -1,0 +1,108 @@
+//! Printing for people: safe on a terminal, whatever an id holds.
+
+pub(crate) mod costs;
+
+use comfy_table::{Cell, Color};
+use hot_products::{RankedProduct, Snapshot, UnixMillis};
+use terminal::text::{bar, product_cell, table, title};
+
+/// A window, or another span of up to a day: `2022-12-27 15:50 – 16:50 UTC`.
+pub(crate) fn span(from: UnixMillis, to: UnixMillis) -> String {
+    format!("{} – {} UTC", from.utc().format("%Y-%m-%d %H:%M"), to.utc().format("%H:%M"))
+}
+
+/// A snapshot as a table, with its totals.
+pub(crate) fn snapshot(snapshot: &Snapshot) -> String {
+    snapshot_top(snapshot, usize::MAX)
+}
+
+/// A snapshot's first `limit` products as a table, with the totals of the snapshot.
+pub(crate) fn snapshot_top(snapshot: &Snapshot, limit: usize) -> String {
+    let title = title(format_args!("Hot products, {}", span(snapshot.window.start(), snapshot.window.end())));
+    if snapshot.products.is_empty() {
+        return format!("{title}\nno clicks\n");
+    }
+    let products = snapshot.products.get(..limit).unwrap_or(&snapshot.products);
+    let mut table = table(["rank", "", "product", "clicks", ""], &[0, 3]);
+    let most = snapshot.products.iter().map(|product| product.clicks).max().unwrap_or(1);
+    for product in products {
+        table.add_row([
+            Cell::new(product.rank),
+            movement(product),
+            Cell::new(product_cell(&product.product_id)),
+            Cell::new(product.clicks),
+            bar(product.clicks, most),
+        ]);
+    }
+    let shown: u64 = products.iter().map(|product| product.clicks).sum();
+    format!(
+        "{title}\n{table}\n{} clicks on {} products; these {} have {:.1} % of them\n",
+        snapshot.total_clicks,
+        snapshot.distinct_products,
+        products.len(),
+        shown as f64 * 100.0 / snapshot.total_clicks as f64,
+    )
+}
+
+/// How a product moved since the snapshot before: `▲2`, `▼1`, `=` or `new`.
+fn movement(product: &RankedProduct) -> Cell {
+    match product.previous_rank {
+        None => Cell::new("new").fg(Color::Yellow),
+        Some(before) if before > product.rank => Cell::new(format!("▲{}", before - product.rank)).fg(Color::Green),
+        Some(before) if before < product.rank => Cell::new(format!("▼{}", product.rank - before)).fg(Color::Red),
+        Some(_) => Cell::new("="),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hot_products::{UnixMillis, Window};
+
+    use super::*;
+
+    fn product(rank: u64, id: &str, clicks: u64, previous_rank: Option<u64>) -> RankedProduct {
+        RankedProduct { rank, product_id: id.to_owned(), clicks, previous_rank }
+    }
+
+    #[test]
+    fn a_table_shows_rank_movement_product_clicks_and_bar() {
+        let ranked = Snapshot {
+            window: Window::ended_by(UnixMillis(1_672_159_800_000)),
+            generated_at: UnixMillis(0),
+            total_clicks: 100,
+            distinct_products: 9,
+            clicks_per_minute: Vec::new(),
+            products: vec![
+                product(1, "p1", 40, Some(3)),
+                product(2, "p2", 20, Some(1)),
+                product(3, "p3", 10, None),
+                product(4, "p4", 10, Some(4)),
+            ],
+        };
+        let table = snapshot(&ranked);
+        assert!(table.starts_with("Hot products, 2022-12-27 15:50 – 16:50 UTC\n"), "{table}");
+        let rows: Vec<Vec<&str>> =
+            table.lines().filter(|line| line.contains('█')).map(|line| line.split_whitespace().collect()).collect();
+        let bar = |columns| "█".repeat(columns);
+        assert_eq!(rows[0], ["1", "▲2", "p1", "40", &bar(24)]);
+        assert_eq!(rows[1], ["2", "▼1", "p2", "20", &bar(12)]);
+        assert_eq!(rows[2], ["3", "new", "p3", "10", &bar(6)]);
+        assert_eq!(rows[3], ["4", "=", "p4", "10", &bar(6)]);
+        assert!(table.ends_with("100 clicks on 9 products; these 4 have 80.0 % of them\n"), "{table}");
+        assert!(snapshot_top(&ranked, 1).ends_with("100 clicks on 9 products; these 1 have 40.0 % of them\n"));
+    }
+
+    #[test]
+    fn an_hour_without_a_click_says_so() {
+        let window = Window::ended_by(UnixMillis(0));
+        let empty = Snapshot {
+            window,
+            generated_at: UnixMillis(0),
+            total_clicks: 0,
+            distinct_products: 0,
+            clicks_per_minute: Vec::new(),
+            products: Vec::new(),
+        };
+        assert!(snapshot(&empty).ends_with("no clicks\n"));
+    }
+}

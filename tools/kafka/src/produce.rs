@@ -1,0 +1,164 @@
+//! Filling a topic: a line becomes a record.
+
+use std::{
+    io::BufRead,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use hot_products::Event;
+use rdkafka::{
+    ClientContext, Message,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    config::RDKafkaLogLevel,
+    consumer::BaseConsumer,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+
+use crate::{ANSWER_TIMEOUT, Cluster, Log, create, metadata};
+
+/// How long to wait for room in the producer's queue before looking again.
+const ROOM: Duration = Duration::from_millis(100);
+
+/// What was produced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Produced {
+    /// Records, each delivered and known to be.
+    pub records: u64,
+    /// Those of them that have a key.
+    pub keyed: u64,
+}
+
+/// Sees to it that `topic` is there; where it is not, and `partitions` are given, creates it with so many, replicated as
+/// the brokers do by default. Returns how many partitions it has.
+pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) -> Result<usize> {
+    if let Some(partitions) = partitions {
+        let admin: AdminClient<Log> = create(&cluster.config(&[], &[])?, Log::default())?;
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT)).request_timeout(Some(ANSWER_TIMEOUT));
+        let results = admin.create_topics([&new], &options).await.map_err(|error| {
+            let reason = admin.inner().context().last().unwrap_or_else(|| error.to_string());
+            anyhow!("can't create the topic {topic}: {reason}")
+        })?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, error)) => bail!("can't create the topic {topic}: {error}"),
+            }
+        }
+    }
+    // Asked by a consumer: a producer's question after a topic would create it.
+    let client: BaseConsumer<Log> =
+        create(&cluster.config(&[], &[("allow.auto.create.topics", "false")])?, Log::default())?;
+    let metadata = metadata(&client, Some(topic))?;
+    Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+}
+
+/// Produces the lines of `input`, each of them, broken or not, as one record's value; the key is the product's id where
+/// the line is an event.
+///
+/// # Errors
+/// When a line can't be read, or a record was not delivered. Others may have been.
+pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Result<Produced> {
+    let defaults = [
+        // No record twice, none out of order, whatever is sent again.
+        ("enable.idempotence", "true"),
+        ("compression.type", "lz4"),
+        ("linger.ms", "20"),
+        // As Kafka's own clients do: a product is on one partition, whoever produces.
+        ("partitioner", "murmur2_random"),
+    ];
+    let producer: BaseProducer<Deliveries> = create(&cluster.config(&defaults, &[])?, Deliveries::default())?;
+    let deliveries = producer.context();
+    let mut total = Produced::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if input.read_until(b'\n', &mut line).with_context(|| format!("can't read line {number}"))? == 0 {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        let event = Event::parse(&line).ok();
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number).payload(&line[..]);
+        if let Some(event) = &event {
+            record = record.key(event.product_id.as_str().as_bytes());
+            total.keyed += 1;
+        }
+        while let Err((error, unsent)) = producer.send(record) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                bail!("can't produce line {number} to {topic}: {error}");
+            }
+            producer.poll(ROOM);
+            deliveries.check(topic)?;
+            record = unsent;
+        }
+        total.records += 1;
+        if number % 1024 == 0 {
+            producer.poll(Duration::ZERO);
+            deliveries.check(topic)?;
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(ROOM);
+        deliveries.check(topic)?;
+    }
+    deliveries.check(topic)?;
+    let delivered = deliveries.state.lock().unwrap_or_else(PoisonError::into_inner).delivered;
+    if delivered != total.records {
+        bail!("of {} records, only {delivered} were acknowledged by the brokers", total.records);
+    }
+    Ok(total)
+}
+
+/// What became of the records.
+#[derive(Debug, Default)]
+struct Deliveries {
+    log: Log,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    delivered: u64,
+    /// The first line that was not delivered, and why.
+    failed: Option<(usize, KafkaError)>,
+}
+
+impl Deliveries {
+    fn check(&self, topic: &str) -> Result<()> {
+        match &self.state.lock().unwrap_or_else(PoisonError::into_inner).failed {
+            Some((line, error)) => bail!("line {line} was not delivered to {topic}: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, _error: KafkaError, _reason: &str) {}
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, line: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(message) => {
+                debug_assert!(message.offset() >= 0, "a delivered record has an offset");
+                state.delivered += 1;
+            }
+            Err((error, _)) => {
+                state.failed.get_or_insert((line, error.clone()));
+            }
+        }
+    }
+}

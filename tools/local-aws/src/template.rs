@@ -1,0 +1,206 @@
+//! The tables as the SAM template defines them: what runs here has the same tables as what is deployed.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_yaml_ng::{Mapping, Value};
+
+/// The template, as it was when this program was built.
+pub const TEMPLATE: &str = include_str!("../../../infra/template.yaml");
+
+/// The stack's name unless another is given; the tables' names begin with it.
+pub const DEFAULT_STACK: &str = "hot-products";
+
+/// A table's definition, as far as a local DynamoDB needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDefinition {
+    /// The table's name, with the stack's name filled in.
+    pub name: String,
+    /// The key attributes in order, partition key first: name and type (`S` or `N`).
+    pub keys: Vec<(String, String)>,
+    /// The attribute that DynamoDB expires items by.
+    pub ttl_attribute: Option<String>,
+}
+
+/// The names of a stack's tables. The template gives them, this is the one place that says them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableNames {
+    /// The minute counters.
+    pub counters: String,
+    /// The snapshots.
+    pub snapshots: String,
+    /// The rejected events.
+    pub rejects: String,
+}
+
+impl TableNames {
+    /// The names in the stack `stack`.
+    pub fn of(stack: &str) -> Self {
+        Self {
+            counters: format!("{stack}-minute-counters"),
+            snapshots: format!("{stack}-snapshots"),
+            rejects: format!("{stack}-rejected-events"),
+        }
+    }
+}
+
+/// What of the stack has a price besides its tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StackSizes {
+    /// Memory of `count-clicks`, in MB.
+    pub count_memory_mb: f64,
+    /// Memory of `rank-products`, in MB.
+    pub rank_memory_mb: f64,
+    /// How long `rank-products` may run, in seconds.
+    pub rank_timeout_seconds: f64,
+    /// The metrics that the alarms watch; one of a ratio watches two.
+    pub alarm_metrics: f64,
+    /// Dashboards.
+    pub dashboards: f64,
+}
+
+/// The sizes in the template.
+pub fn sizes(template: &str) -> Result<StackSizes> {
+    let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
+    let number = |function: &str, property: &str| {
+        template["Resources"][function]["Properties"][property]
+            .as_f64()
+            .with_context(|| format!("the template's {function} has no {property}"))
+    };
+    let resources = template["Resources"].as_mapping().context("the template has no Resources")?;
+    let of_type = |kind: &'static str| resources.values().filter(move |resource| resource["Type"] == kind);
+    let watched = |alarm: &Value| match alarm["Properties"]["Metrics"].as_sequence() {
+        Some(metrics) => metrics.iter().filter(|metric| metric.get("MetricStat").is_some()).count(),
+        None => 1,
+    };
+    Ok(StackSizes {
+        count_memory_mb: number("CountClicksFunction", "MemorySize")?,
+        rank_memory_mb: number("RankProductsFunction", "MemorySize")?,
+        rank_timeout_seconds: number("RankProductsFunction", "Timeout")?,
+        alarm_metrics: of_type("AWS::CloudWatch::Alarm").map(watched).sum::<usize>() as f64,
+        dashboards: of_type("AWS::CloudWatch::Dashboard").count() as f64,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Properties {
+    table_name: Value,
+    attribute_definitions: Vec<Attribute>,
+    key_schema: Vec<Key>,
+    time_to_live_specification: Option<TimeToLive>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Attribute {
+    attribute_name: String,
+    attribute_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Key {
+    attribute_name: String,
+    key_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TimeToLive {
+    attribute_name: String,
+}
+
+/// The tables of the template, named as in the stack `stack`.
+pub fn tables(template: &str, stack: &str) -> Result<Vec<TableDefinition>> {
+    let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
+    let resources: &Mapping =
+        template.get("Resources").and_then(Value::as_mapping).context("the template has no Resources")?;
+    resources
+        .iter()
+        .filter(|(_, resource)| resource.get("Type").and_then(Value::as_str) == Some("AWS::DynamoDB::Table"))
+        .map(|(id, resource)| {
+            let id = id.as_str().unwrap_or("?");
+            let properties = resource.get("Properties").cloned().unwrap_or_default();
+            table(properties, stack).with_context(|| format!("the template's table {id}"))
+        })
+        .collect()
+}
+
+fn table(properties: Value, stack: &str) -> Result<TableDefinition> {
+    let properties: Properties = serde_yaml_ng::from_value(properties)?;
+    let name = match &properties.table_name {
+        Value::String(name) => name.clone(),
+        Value::Tagged(tagged) if tagged.tag == "Sub" => {
+            let name = tagged.value.as_str().context("TableName: !Sub takes a text here")?;
+            name.replace("${AWS::StackName}", stack)
+        }
+        other => bail!("TableName is {other:?}, neither a text nor a !Sub"),
+    };
+    if name.contains("${") {
+        bail!("TableName {name:?} refers to more than the stack's name");
+    }
+    let mut keys = properties.key_schema;
+    keys.sort_by_key(|key| key.key_type != "HASH");
+    let keys = keys
+        .into_iter()
+        .map(|key| {
+            let definition = properties
+                .attribute_definitions
+                .iter()
+                .find(|attribute| attribute.attribute_name == key.attribute_name);
+            let definition = definition.with_context(|| format!("the key {} has no type", key.attribute_name))?;
+            Ok((key.attribute_name, definition.attribute_type.clone()))
+        })
+        .collect::<Result<_>>()?;
+    Ok(TableDefinition {
+        name,
+        keys,
+        ttl_attribute: properties.time_to_live_specification.map(|ttl| ttl.attribute_name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_has_the_three_tables_of_the_design() {
+        let mut tables = tables(TEMPLATE, "shop").unwrap();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        let names = TableNames::of("shop");
+        let table = |name: &str, keys: [(&str, &str); 2]| TableDefinition {
+            name: name.to_owned(),
+            keys: keys.map(|(name, kind)| (name.to_owned(), kind.to_owned())).into(),
+            ttl_attribute: Some("expires_at".to_owned()),
+        };
+        assert_eq!(
+            tables,
+            [
+                table(&names.counters, [("bucket", "S"), ("source", "S")]),
+                table(&names.rejects, [("source", "S"), ("first_offset", "N")]),
+                table(&names.snapshots, [("board", "S"), ("window_end", "S")]),
+            ]
+        );
+    }
+
+    #[test]
+    fn alarms_are_counted_by_the_metrics_that_they_watch() {
+        let function = "{Properties: {MemorySize: 128, Timeout: 3}}";
+        let template = format!(
+            "Resources: {{CountClicksFunction: {function}, RankProductsFunction: {function}, \
+             Plain: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{MetricName: x}}}}, \
+             Ratio: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{Metrics: \
+             [{{Expression: a / b}}, {{MetricStat: {{}}}}, {{MetricStat: {{}}}}]}}}}}}"
+        );
+        let sizes = sizes(&template).unwrap();
+        assert_eq!((sizes.alarm_metrics as u64, sizes.dashboards as u64), (3, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_template_is_said() {
+        assert!(tables("Resources: [", "s").unwrap_err().to_string().contains("no YAML"));
+        assert!(tables("Parameters: {}", "s").unwrap_err().to_string().contains("no Resources"));
+        let template = "Resources: {T: {Type: 'AWS::DynamoDB::Table', Properties: {}}}";
+        assert!(tables(template, "s").unwrap_err().to_string().contains("table T"));
+    }
+}
