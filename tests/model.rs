@@ -1,53 +1,53 @@
-//! The counting protocol as a model, checked exhaustively: every order in which requests, answers, failures and
-//! deliveries can fall within a small scope, not a sample of them.
+//! The counting protocol, checked exhaustively: every order in which requests, answers, failures and deliveries can
+//! occur within a small scope, not a sample of them.
 //!
 //! # What is modelled
 //!
-//! One source and one bucket, so one chain of items: the first, and the overflow items behind it. Items share nothing,
-//! so a chain that is right by itself is right beside others. Of the topic, every pattern of products over the offsets
-//! is a start, with offsets that are none of the chain's business among them.
+//! One chain of items: one topic partition and one bucket, with the first item and the overflow items after it. Chains
+//! share nothing, so a chain that is right by itself is right beside others. Every pattern of products over the offsets
+//! of the topic partition is a start, including offsets whose records do not belong to the chain.
 //!
-//! - **Kafka**: a batch starts at the committed offset or any earlier one and ends anywhere behind. A batch that was
-//!   counted is committed; one that was not comes again, in whatever cut, and so may one that was.
+//! - **Kafka**: a batch starts at the committed offset or any earlier one and ends anywhere after it. A batch that was
+//!   counted is committed. One that was not is redelivered with any boundaries, and so may one that was.
 //! - **Pollers**: several at once, as in a rebalance while the old poller's invocation still runs. An invocation may
-//!   die at any point.
+//!   die at any point. A poller may remember any part of what was ever true of the chain, or nothing.
 //! - **The network**: a request that its sender waits for is handled at any time or never, and its answer arrives at
 //!   any time later or never. The sender may send it again, as the SDK does, or give up. What was sent once may be
 //!   handled at any later time, any number of times, in any order.
-//! - **DynamoDB**: an item changes whole or not at all; the condition is looked at before the size.
+//! - **DynamoDB**: an item changes as a whole or not at all; the condition is checked before the size.
 //!
-//! The pieces that pollers send are cut by the product's own `Piece::first_of`, and what a poller has left after a
-//! refusal is the product's own `behind`; the loop around them is retold here, from `count_clicks::count`. A product
-//! of the model stands for [`FOLD`] products, so that the limit of products an update is reached with three.
+//! Pollers run the product's own code: [`Chain`] decides the next write and takes the answer. Only its limits differ:
+//! two products in an update and three in an item stand for 200 products and 400 KB.
 //!
-//! An update that closes its item may be any, and what a poller remembers of closed items may be any part of them; the
-//! product's rule of when an item is large enough, and its memory, are among these.
+//! An update that closes its item may be any update: the product's rule for large items is one of these choices.
 //!
-//! Not modelled: time. A record that is stale or ahead of the clock in one delivery and well in another is a
+//! Not modelled: time. A record that is stale or ahead of the clock in one delivery and valid in another is a
 //! different record to the protocol.
 //!
 //! # Why the scope suffices
 //!
 //! The protocol compares offsets and looks at one item at a time. A miscount takes an update that is applied although
 //! some of its clicks are counted, or a `last_offset` that passes a click that is not: two updates that overlap without
-//! being equal, and an item that fills up between them. Four offsets hold a full piece, a click beside it, and with two
-//! products an item a second overflow item; five hold two full pieces and a click to spare. Two pollers are the old one
+//! being equal, and an item that fills up between them. Four offsets hold a full update, a click beside it, and with two
+//! products an item a second overflow item; five hold two full updates and another click. Two pollers are the old one
 //! and the new one of a rebalance, and every invocation before them lives on as requests in the network, of which there
 //! is no limit. Each of five deliberate breaks is found within four offsets.
+//!
+//! The breaks here change the answers and the memory of a poller, and the requests it sends. `make breaks` makes the
+//! same breaks in the product's code and runs this model and the fault schedules against each.
 
 use std::{env, io::Write, time::Instant};
 
-use hot_products::counters::{Click, MAX_PRODUCTS_PER_UPDATE, Piece, behind};
+use hot_products::protocol::{Chain, ChainWrite, Click, Cursor, Limits, UpdateOutcome, uncounted_after};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 /// The most offsets and, since every item of a chain counts a click at least, items.
 const MAX_OFFSETS: usize = 6;
 /// The most pollers at a time.
 const MAX_POLLERS: usize = 3;
-/// How many products an update may have in the model.
-const PIECE_PRODUCTS: usize = 2;
-/// How many real products a product of the model stands for.
-const FOLD: usize = MAX_PRODUCTS_PER_UPDATE / PIECE_PRODUCTS;
+/// Two products in an update stand for 200. An update closes its item if the one before it consumed a write unit; the
+/// model chooses whether it did.
+const LIMITS: Limits = Limits { max_products_per_update: 2, close_from_write_units: 1 };
 
 /// How far the model goes.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +103,6 @@ struct Topic {
     records: Vec<Option<u32>>,
     /// The clicks.
     clicks: Vec<Click>,
-    /// The last offset of the first piece of the clicks from one offset until before another.
-    piece_last: [[u8; MAX_OFFSETS + 1]; MAX_OFFSETS],
     /// How many products the clicks at a set of offsets are on.
     products: [u8; 1 << MAX_OFFSETS],
 }
@@ -115,21 +113,11 @@ impl Topic {
             .zip(&records)
             .filter_map(|(offset, product)| product.map(|product| Click { offset, product }))
             .collect();
-        let mut topic = Self { records, clicks, piece_last: Default::default(), products: [0; 1 << MAX_OFFSETS] };
+        let mut topic = Self { records, clicks, products: [0; 1 << MAX_OFFSETS] };
         for mask in 0..topic.products.len() {
             let clicks = topic.clicks.iter().filter(|click| mask >> click.offset & 1 == 1);
             let products = clicks.fold(0_u32, |products, click| products | 1 << click.product);
             topic.products[mask] = products.count_ones() as u8;
-        }
-        for from in 0..topic.records.len() {
-            for end in from + 1..=topic.records.len() {
-                let folded: Vec<Click> = topic.clicks(from, end).iter().flat_map(fold).collect();
-                if let Some(piece) = Piece::first_of(&folded) {
-                    let (last, within) = ((piece.last / FOLD as i64) as u8, piece.last % FOLD as i64);
-                    assert_eq!(within, FOLD as i64 - 1, "a piece ends where a product of the model ends");
-                    topic.piece_last[from][end] = last;
-                }
-            }
         }
         topic
     }
@@ -144,13 +132,6 @@ impl Topic {
     fn mask(&self, offsets: std::ops::RangeInclusive<u8>) -> u8 {
         offsets.filter(|offset| self.records[usize::from(*offset)].is_some()).fold(0, |mask, offset| mask | 1 << offset)
     }
-}
-
-/// A click of the model as real ones: as many offsets, and as many products of their own.
-fn fold(click: &Click) -> impl Iterator<Item = Click> {
-    let Click { offset, product } = *click;
-    let fold = FOLD as u32;
-    (0..fold).map(move |nth| Click { offset: offset * i64::from(fold) + i64::from(nth), product: product * fold + nth })
 }
 
 /// All patterns of products over `offsets` offsets, up to renaming: a product has a number one higher than those
@@ -199,13 +180,14 @@ enum Request {
     Close { item: u8 },
 }
 
-/// What DynamoDB says to a write, as `Added` and `CountersTable::close` tell it.
+/// DynamoDB's answer to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Answer {
-    Counted,
-    Refused { last_offset: i8, closed: bool },
-    Full,
-    Closed { last_offset: i8 },
+    /// To an update. The write units of one that counted are chosen when the poller takes the answer.
+    Updated(UpdateOutcome),
+    Closed {
+        last_offset: i8,
+    },
     NothingToClose,
 }
 
@@ -213,15 +195,14 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Poller {
     Idle,
-    /// It has sent a write for the clicks from `from` on and waits for the answer, or has it.
+    /// It has sent `request` for the clicks from `from` on, and waits for the answer or has it.
     Busy {
+        chain: Chain,
+        /// The first click that is not known to be counted.
         from: u8,
+        /// The offset after the batch.
         end: u8,
-        item: u8,
-        /// Whether the update closes the item.
-        closes: bool,
-        /// Whether the write only closes the item.
-        closing: bool,
+        request: Request,
         answer: Option<Answer>,
     },
 }
@@ -238,12 +219,19 @@ struct State {
     late: Vec<Request>,
 }
 
+/// What a poller remembers of the chain: the first item not known to be closed, and the offset up to which clicks are
+/// known to be counted; -1 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    item: u8,
+    counted_through: i8,
+}
+
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// An idle poller gets a batch and sends its first write: to the first item, or, if it remembers that those before
-    /// it are closed, to another.
-    Deliver { start: u8, end: u8, item: u8, closes: bool },
+    /// An idle poller gets a batch and sends its first write, to the item that it remembers.
+    Deliver { start: u8, end: u8, known: Known, closes: bool },
     /// DynamoDB handles the write that a poller waits for, and answers.
     Handle { poller: usize },
     /// DynamoDB handles a write that nobody waits for.
@@ -272,23 +260,36 @@ impl Protocol {
         &self.topics[usize::from(state.topic)]
     }
 
-    /// The poller that has the clicks from `from` until before `end` left, for `item`; idle when there are none.
-    fn send(topic: &Topic, from: u8, end: u8, item: u8, closes: bool) -> Poller {
-        match topic.clicks(usize::from(from.min(end)), usize::from(end)).first() {
-            Some(click) => Poller::Busy { from: click.offset as u8, end, item, closes, closing: false, answer: None },
-            None => Poller::Idle,
+    /// The poller that goes on with `chain` for the clicks from `from` until before `end`; idle when all are counted.
+    fn send(&self, topic: &Topic, mut chain: Chain, (from, end): (u8, u8), closes: bool) -> Poller {
+        let clicks = topic.clicks(usize::from(from.min(end)), usize::from(end));
+        let Some(mut write) = chain.next_write(clicks) else { return Poller::Idle };
+        let Cursor { overflow, counted_through, .. } = chain.cursor();
+        let Some(first) = uncounted_after(clicks, counted_through).first() else { return Poller::Idle };
+        let from = first.offset as u8;
+        if let ChainWrite::Update(_) = write {
+            // Pollers that go on alike are one state, and whether the item is large enough to be closed is a choice.
+            let cursor = Cursor { overflow, counted_through: first.offset - 1, write_units: closes.into() };
+            chain = Chain::resume(LIMITS, cursor);
+            write = chain.next_write(clicks).expect("the first click is not counted");
         }
+        let request = match write {
+            ChainWrite::Close { overflow } => Request::Close { item: overflow as u8 },
+            ChainWrite::Update(update) => {
+                let (item, first, last) = (update.overflow as u8, update.counts.first as u8, update.counts.last as u8);
+                let moves_to = if self.broken == Some(Break::LastOffsetTooFar) { end - 1 } else { last };
+                Request::Add { item, first, last, moves_to, closes: update.closes }
+            }
+        };
+        Poller::Busy { chain, from, end, request, answer: None }
     }
 
     /// The write that a poller has sent last.
-    fn request(&self, topic: &Topic, poller: Poller) -> Option<Request> {
-        let Poller::Busy { from, end, item, closes, closing, .. } = poller else { return None };
-        if closing {
-            return Some(Request::Close { item });
+    fn request(poller: Poller) -> Option<Request> {
+        match poller {
+            Poller::Idle => None,
+            Poller::Busy { request, .. } => Some(request),
         }
-        let last = topic.piece_last[usize::from(from)][usize::from(end)];
-        let moves_to = if self.broken == Some(Break::LastOffsetTooFar) { end - 1 } else { last };
-        Some(Request::Add { item, first: from, last, moves_to, closes })
     }
 
     /// DynamoDB: what becomes of the items, and the answer.
@@ -300,17 +301,18 @@ impl Protocol {
                 // attribute_not_exists(last_offset) OR (last_offset < :first AND closed = :false)
                 let allowed = !exists || (item.last_offset < first as i8 && !item.closed);
                 if !allowed && self.broken != Some(Break::NoCondition) {
-                    return Answer::Refused { last_offset: item.last_offset, closed: item.closed };
+                    let last_offset = item.last_offset.into();
+                    return Answer::Updated(UpdateOutcome::Refused { last_offset, closed: item.closed });
                 }
                 let clicks = topic.mask(first..=last);
                 if topic.products[usize::from(item.counted | clicks)] > self.scope.item_products {
-                    return Answer::Full;
+                    return Answer::Updated(UpdateOutcome::Full);
                 }
                 item.repeated |= item.counted & clicks;
                 item.counted |= clicks;
                 item.last_offset = moves_to as i8;
                 item.closed |= closes;
-                Answer::Counted
+                Answer::Updated(UpdateOutcome::Counted { write_units: 0 })
             }
             Request::Close { item } => {
                 let item = &mut items[usize::from(item)];
@@ -324,24 +326,33 @@ impl Protocol {
         }
     }
 
-    /// The loop of `count_clicks::count`: what a poller does with an answer. `None` is an invocation that fails.
+    /// What a poller does with an answer. `None` is an invocation that fails.
     fn go_on(&self, topic: &Topic, poller: Poller, closes_next: bool) -> Option<Poller> {
-        let Poller::Busy { from, end, item, closes, closing: _, answer: Some(answer) } = poller else { return None };
-        let rest = topic.clicks(usize::from(from), usize::from(end));
-        let piece_last = topic.piece_last[usize::from(from)][usize::from(end)];
-        let (last_offset, closed) = match answer {
-            Answer::Counted => (i64::from(piece_last), closes),
-            Answer::Refused { .. } if self.broken == Some(Break::AllOldIgnored) => (i64::from(piece_last), false),
-            Answer::Refused { last_offset, closed } => (i64::from(last_offset), closed),
-            Answer::Full if self.broken == Some(Break::FullItemNotClosed) => (i64::from(from) - 1, true),
-            Answer::Full => {
-                return Some(Poller::Busy { from, end, item, closes: false, closing: true, answer: None });
-            }
-            Answer::Closed { last_offset } => (i64::from(last_offset), true),
-            Answer::NothingToClose => return None,
+        let Poller::Busy { mut chain, from, end, answer: Some(answer), .. } = poller else { return None };
+        match (chain.next_write(topic.clicks(usize::from(from), usize::from(end)))?, answer) {
+            (ChainWrite::Update(update), Answer::Updated(outcome)) => match (outcome, self.broken) {
+                (UpdateOutcome::Refused { .. }, Some(Break::AllOldIgnored)) => {
+                    chain.updated(&update, UpdateOutcome::Refused { last_offset: update.counts.last, closed: false });
+                }
+                // As if it were closed, without the write that closes it.
+                (UpdateOutcome::Full, Some(Break::FullItemNotClosed)) => chain.closed(i64::from(from) - 1),
+                _ => chain.updated(&update, outcome),
+            },
+            (ChainWrite::Close { .. }, Answer::Closed { last_offset }) => chain.closed(last_offset.into()),
+            (ChainWrite::Close { .. }, Answer::NothingToClose) => return None,
+            (write, answer) => unreachable!("{answer:?} answers {write:?}"),
+        }
+        Some(self.send(topic, chain, (from, end), closes_next))
+    }
+
+    /// The poller's first write of a batch.
+    fn deliver(&self, topic: &Topic, (start, end): (u8, u8), known: Known, closes: bool) -> Poller {
+        let cursor = Cursor {
+            overflow: known.item.into(),
+            counted_through: known.counted_through.into(),
+            write_units: closes.into(),
         };
-        let from = behind(rest, last_offset).first().map_or(end, |click| click.offset as u8);
-        Some(Self::send(topic, from, end, item + u8::from(closed), closes_next))
+        self.send(topic, Chain::resume(LIMITS, cursor), (start, end), closes)
     }
 
     /// Whether an update may close its item: both, or only the one.
@@ -349,15 +360,19 @@ impl Protocol {
         if self.scope.closes { &[false, true] } else { &[false] }
     }
 
-    /// The items that a poller may know to begin with, each with the offset that those before it have counted up to.
-    fn known(items: &Items) -> impl Iterator<Item = (u8, i8)> {
+    /// All that a poller may remember: of the closed items any first part, and of the item after them what it had
+    /// counted at any time.
+    fn known(items: &Items) -> impl Iterator<Item = Known> {
         let closed = items.iter().take_while(|item| item.closed).map(|item| item.last_offset);
-        (0..).zip(std::iter::once(-1).chain(closed))
+        (0..).zip(std::iter::once(-1).chain(closed)).flat_map(move |(item, least)| {
+            let last_offset = items.get(usize::from(item)).map_or(-1, |item| item.last_offset);
+            (least..=last_offset.max(least)).map(move |counted_through| Known { item, counted_through })
+        })
     }
 
     /// Whether the item that the poller writes to is within the chain.
     fn has_item(poller: Poller) -> bool {
-        !matches!(poller, Poller::Busy { item, .. } if usize::from(item) >= MAX_OFFSETS)
+        !matches!(poller, Poller::Busy { chain, .. } if chain.cursor().overflow as usize >= MAX_OFFSETS)
     }
 
     /// Whether the request would change an item. One that would not never will: `last_offset` only grows, a closed
@@ -369,8 +384,8 @@ impl Protocol {
     }
 
     /// What a poller sent stays in the network when the poller waits for it no more.
-    fn leave_behind(&self, state: &mut State, poller: usize) {
-        let request = self.request(self.topic(state), state.pollers[poller]);
+    fn leave_behind(state: &mut State, poller: usize) {
+        let request = Self::request(state.pollers[poller]);
         state.pollers[poller] = Poller::Idle;
         state.late.extend(request);
     }
@@ -384,7 +399,7 @@ impl Protocol {
         let State { late, items, pollers, .. } = state;
         late.retain(|request| {
             // What a poller waits for is handled and answered, with the answer lost, as if it were nobody's.
-            !pollers.iter().any(|poller| self.request(topic, *poller) == Some(*request))
+            !pollers.iter().any(|poller| Self::request(*poller) == Some(*request))
                 && (self.scope.keep_the_dead || self.is_alive(topic, items, *request))
         });
     }
@@ -394,10 +409,11 @@ impl Protocol {
     fn undisturbed(&self, state: &State, start: u8, closes: bool) -> Option<Items> {
         let topic = self.topic(state);
         let mut items = state.items;
-        let mut poller = Self::send(topic, start, self.scope.offsets as u8, 0, closes);
+        let nothing = Known { item: 0, counted_through: -1 };
+        let mut poller = self.deliver(topic, (start, self.scope.offsets as u8), nothing, closes);
         // An update, a refusal and a closing for each item and offset are more than enough.
         for _ in 0..3 * (MAX_OFFSETS + MAX_OFFSETS) {
-            let Some(request) = self.request(topic, poller) else { return Some(items) };
+            let Some(request) = Self::request(poller) else { return Some(items) };
             if !Self::has_item(poller) {
                 return None;
             }
@@ -462,13 +478,9 @@ impl Model for Protocol {
             let offsets = self.scope.offsets as u8;
             for start in 0..=state.committed {
                 for end in start + 1..=offsets {
-                    for (item, _) in Self::known(&state.items) {
-                        steps.extend(self.choices().iter().map(|closes| Step::Deliver {
-                            start,
-                            end,
-                            item,
-                            closes: *closes,
-                        }));
+                    for known in Self::known(&state.items) {
+                        let choices = self.choices().iter();
+                        steps.extend(choices.map(|closes| Step::Deliver { start, end, known, closes: *closes }));
                     }
                 }
             }
@@ -493,17 +505,18 @@ impl Model for Protocol {
         let topic = self.topic(before);
         let mut state = before.clone();
         match step {
-            Step::Deliver { start, end, item, closes } => {
+            Step::Deliver { start, end, mut known, closes } => {
                 let idle = state.pollers.iter().position(|poller| *poller == Poller::Idle)?;
-                let (_, last_offset) = Self::known(&state.items).nth(usize::from(item))?;
-                let known = if self.broken == Some(Break::OffsetForgotten) { 0 } else { (last_offset + 1) as u8 };
-                state.pollers[idle] = Self::send(topic, start.max(known), end, item, closes);
+                if self.broken == Some(Break::OffsetForgotten) {
+                    known.counted_through = -1;
+                }
+                state.pollers[idle] = self.deliver(topic, (start, end), known, closes);
                 if state.pollers[idle] == Poller::Idle {
                     state.committed = state.committed.max(end);
                 }
             }
             Step::Handle { poller } => {
-                let request = self.request(topic, state.pollers[poller])?;
+                let request = Self::request(state.pollers[poller])?;
                 let reply = self.handle(topic, &mut state.items, request);
                 if let Poller::Busy { answer, .. } = &mut state.pollers[poller] {
                     *answer = Some(reply);
@@ -515,7 +528,7 @@ impl Model for Protocol {
             Step::GoOn { poller, closes } => {
                 let Poller::Busy { end, .. } = state.pollers[poller] else { return None };
                 let next = self.go_on(topic, state.pollers[poller], closes);
-                self.leave_behind(&mut state, poller);
+                Self::leave_behind(&mut state, poller);
                 match next {
                     // Committed at once: all that a late commit, or none, would allow is allowed anyway.
                     Some(Poller::Idle) => state.committed = state.committed.max(end),
@@ -528,7 +541,7 @@ impl Model for Protocol {
                     *answer = None;
                 }
             }
-            Step::Die { poller } => self.leave_behind(&mut state, poller),
+            Step::Die { poller } => Self::leave_behind(&mut state, poller),
         }
         if self.broken.is_none() {
             // Why the dead may be forgotten.
@@ -588,14 +601,17 @@ impl Model for Protocol {
                 usize::from(state.committed) == model.scope.offsets && state.items[1].last_offset >= 0
             }),
             Property::<Self>::sometimes("an update is refused by a closed item", |_, state| {
-                any_answer(state, |_, answer| matches!(answer, Answer::Refused { closed: true, .. }))
+                any_answer(state, |_, answer| {
+                    matches!(answer, Answer::Updated(UpdateOutcome::Refused { closed: true, .. }))
+                })
             }),
-            Property::<Self>::sometimes("an update is refused in its middle", |model, state| {
+            Property::<Self>::sometimes("an update is refused in its middle", |_, state| {
                 any_answer(state, |poller, answer| {
-                    let Some(Request::Add { first, last, .. }) = model.request(model.topic(state), *poller) else {
+                    let Some(Request::Add { first, last, .. }) = Self::request(*poller) else {
                         return false;
                     };
-                    matches!(answer, Answer::Refused { last_offset, .. } if (first as i8..last as i8).contains(&last_offset))
+                    let middle = i64::from(first)..i64::from(last);
+                    matches!(answer, Answer::Updated(UpdateOutcome::Refused { last_offset, .. }) if middle.contains(&last_offset))
                 })
             }),
             Property::<Self>::sometimes("a closing finds that another poller has counted since", |_, state| {
@@ -606,13 +622,13 @@ impl Model for Protocol {
             }),
             Property::<Self>::sometimes("an answer is old when it arrives", |_, state| {
                 any_answer(state, |poller, answer| {
-                    let Poller::Busy { item, .. } = poller else { return false };
-                    let now = state.items[usize::from(*item)].last_offset;
-                    matches!(answer, Answer::Refused { last_offset, .. } if last_offset < now)
+                    let Poller::Busy { request: Request::Add { item, .. }, .. } = poller else { return false };
+                    let now = i64::from(state.items[usize::from(*item)].last_offset);
+                    matches!(answer, Answer::Updated(UpdateOutcome::Refused { last_offset, .. }) if last_offset < now)
                 })
             }),
-            Property::<Self>::sometimes("two pollers have different updates under way for an item", |model, state| {
-                let requests = state.pollers.map(|poller| model.request(model.topic(state), poller));
+            Property::<Self>::sometimes("two pollers have different updates under way for an item", |_, state| {
+                let requests = state.pollers.map(Self::request);
                 requests.iter().flatten().any(|a| {
                     requests.iter().flatten().any(|b| match (a, b) {
                         (Request::Add { item: a_item, .. }, Request::Add { item: b_item, .. }) => {
@@ -634,20 +650,16 @@ impl Model for Protocol {
             }));
         }
         if self.scope.closes {
-            properties.push(Property::<Self>::sometimes(
-                "the answer to an update that closes is lost",
-                |model, state| {
-                    state.pollers.iter().any(|poller| {
-                        let Some(Request::Add { item, last, closes, .. }) = model.request(model.topic(state), *poller)
-                        else {
-                            return false;
-                        };
-                        let item = state.items[usize::from(item)];
-                        let waits = matches!(poller, Poller::Busy { answer: None, .. });
-                        waits && closes && item.closed && item.last_offset == last as i8
-                    })
-                },
-            ));
+            properties.push(Property::<Self>::sometimes("the answer to an update that closes is lost", |_, state| {
+                state.pollers.iter().any(|poller| {
+                    let Some(Request::Add { item, last, closes, .. }) = Self::request(*poller) else {
+                        return false;
+                    };
+                    let item = state.items[usize::from(item)];
+                    let waits = matches!(poller, Poller::Busy { answer: None, .. });
+                    waits && closes && item.closed && item.last_offset == last as i8
+                })
+            }));
         }
         if self.scope.keep_the_dead {
             properties.push(Property::<Self>::sometimes("a copy comes late to what is counted", |model, state| {

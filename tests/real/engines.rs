@@ -25,9 +25,9 @@ use aws_sdk_dynamodb::{
 use count_clicks::{CountClicks, CountSettings, Summary};
 use hot_products::{
     Bucket, Clock, ItemKey, ManualClock, Minute, Shard, Source, SystemClock, UnixMillis, Window,
-    counters::Piece,
+    protocol::{CounterUpdate, Update, UpdateOutcome},
     settings::Settings,
-    store::{Added, CountersTable},
+    store::CountersTable,
 };
 use hot_products_tests::{
     group_by,
@@ -199,16 +199,19 @@ impl Shop {
         let source = Source::new("clicks-2", None);
         let product = products_of_a_shard(1, 250).remove(0);
         let bucket = Bucket { minute: self.minute(10), shard: Shard::of(&product) };
-        let piece = |first, last| Piece { first, last, clicks: 1, counts: vec![(0, 1)] };
+        let update = |first, last| {
+            let counts = CounterUpdate { first, last, clicks: 1, counts: vec![(0, 1)] };
+            Update { overflow: 0, counts, closes: false }
+        };
         let key = ItemKey::first(bucket, &source);
-        let Ok(Added::Refused { last_offset, closed }) =
-            table.add(key, &piece(9_000, 9_000), false, |_| &product, retention).await
+        let Ok(UpdateOutcome::Refused { last_offset, closed }) =
+            table.update(key, &update(9_000, 9_000), |_| &product, retention).await
         else {
-            panic!("a closed item takes nothing, be it new")
+            panic!("a closed item takes nothing, not even new clicks")
         };
         assert!(closed && (1_000..2_500).contains(&last_offset), "{last_offset}");
-        let refused = table.add(key.next().next(), &piece(2_499, 2_600), false, |_| &product, retention).await.unwrap();
-        assert_eq!(refused, Added::Refused { last_offset: 2_499, closed: false });
+        let refused = table.update(key.next().next(), &update(2_499, 2_600), |_| &product, retention).await.unwrap();
+        assert_eq!(refused, UpdateOutcome::Refused { last_offset: 2_499, closed: false });
         assert_eq!(table.close(key).await.unwrap(), last_offset, "closing twice changes nothing");
     }
 

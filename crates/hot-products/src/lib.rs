@@ -5,7 +5,8 @@
 //!
 //! - [`click`] parses a record's value and sorts it: counted, ignored, stale or rejected.
 //! - [`time`] has the minutes clicks fall into and the windows they are ranked in; [`clock`] hands the time in.
-//! - [`counters`] is the layout of the counter items, the reason why counting is exactly-once and cheap.
+//! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next, the reason why
+//!   counting is exactly-once and cheap.
 //! - [`rejects`] is what is kept of events that could not be counted.
 //! - [`snapshot`] ranks products and is what apps read.
 //! - [`store`] is the only part that talks to DynamoDB; one type a table.
@@ -15,6 +16,7 @@ pub mod click;
 pub mod clock;
 pub mod counters;
 pub mod metrics;
+pub mod protocol;
 pub mod rejects;
 pub mod settings;
 pub mod snapshot;

@@ -20,7 +20,7 @@ use aws_smithy_http_client::{
 use thiserror::Error;
 
 pub use self::{
-    counters::{Added, BucketRead, CountersTable},
+    counters::{BucketRead, CountersTable},
     limits::CallLimits,
     rejects::{RejectedBatch, RejectedSample, RejectsPage, RejectsTable},
     snapshots::{Put, SnapshotsTable},

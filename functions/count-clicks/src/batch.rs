@@ -9,7 +9,7 @@ use std::{num::NonZeroU32, ops::Range};
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
-    Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis, click::Text, counters::Click, rejects::Rejects,
+    Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis, click::Text, protocol::Click, rejects::Rejects,
 };
 use serde_json::value::RawValue;
 use thiserror::Error;

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use crate::{
     CountSettings,
     batch::{Batch, NoBatch},
-    count::{Progress, Stopped, count},
-    tails::Tails,
+    count::{ChainCounter, Progress, Stopped},
+    cursors::CursorCache,
 };
 
 /// What is kept of an invocation's time to answer: no work is under way any more this long before the deadline.
@@ -118,7 +118,7 @@ pub struct CountClicks {
     rejects: RejectsTable,
     settings: CountSettings,
     clock: Arc<dyn Clock>,
-    tails: Tails,
+    cursors: CursorCache,
 }
 
 impl CountClicks {
@@ -129,7 +129,7 @@ impl CountClicks {
             rejects: RejectsTable::new(client, settings.rejects_table.clone()),
             settings,
             clock,
-            tails: Tails::default(),
+            cursors: CursorCache::default(),
         }
     }
 
@@ -196,20 +196,18 @@ impl CountClicks {
             summary.write_units += write_units?;
         }
 
-        self.tails.forget(now.minus(self.settings.policy.max_event_age));
+        self.cursors.forget(now.minus(self.settings.policy.max_event_age));
         let failed = RefCell::new(None);
-        let go_on = || failed.borrow().is_none();
-        let items = batch.sources.iter().flat_map(|source| source.buckets.iter().map(move |bucket| (source, bucket)));
-        let mut counts = stream::iter(items)
-            .map(|(source, (bucket, clicks))| {
-                let (at, clicks) = ((*bucket, &source.source), &source.clicks[clicks.clone()]);
-                let (product, retention) = (|number| batch.product(number), self.settings.retention);
-                let tail = self.tails.get(at.0, at.1);
-                async move {
-                    let progress = count(&self.counters, at, clicks, tail, product, retention, go_on).await;
-                    self.tails.set(at.0, at.1, progress.tail);
-                    progress
-                }
+        let should_continue = || failed.borrow().is_none();
+        let counter = ChainCounter { table: &self.counters, batch, retention: self.settings.retention };
+        let chains = batch.sources.iter().flat_map(|source| source.buckets.iter().map(move |bucket| (source, bucket)));
+        let mut counts = stream::iter(chains)
+            .map(|(source, (bucket, clicks))| async move {
+                let clicks = &source.clicks[clicks.clone()];
+                let cursor = self.cursors.get(*bucket, &source.source);
+                let progress = counter.count((*bucket, &source.source), clicks, cursor, should_continue).await;
+                self.cursors.set(*bucket, &source.source, progress.cursor);
+                progress
             })
             .buffer_unordered(width);
         while let Some(progress) = counts.next().await {
@@ -217,7 +215,7 @@ impl CountClicks {
             match progress.stopped {
                 None => *done += 1,
                 // The first failure tells; what is under way may end, so that the next delivery has less to do.
-                Some(Stopped::Failed(error)) if go_on() => *failed.borrow_mut() = Some(error),
+                Some(Stopped::Failed(error)) if should_continue() => *failed.borrow_mut() = Some(error),
                 Some(_) => {}
             }
         }

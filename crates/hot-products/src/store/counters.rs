@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::{
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
 use crate::{
-    counters::{Bucket, ItemKey, Piece, Shard, Source, attribute},
+    counters::{Bucket, ItemKey, Shard, Source, attribute},
+    protocol::{Update, UpdateOutcome},
     time::Minute,
 };
 
@@ -21,25 +22,6 @@ const NO_KEY: &str = "-";
 pub struct CountersTable {
     client: Client,
     table: String,
-}
-
-/// What became of a piece.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Added {
-    /// It is counted.
-    Counted {
-        /// Write units consumed.
-        write_units: u64,
-    },
-    /// Nothing was changed: the item has counted up to `last_offset`, which lies in or behind the piece, or is closed.
-    Refused {
-        /// The item's last counted offset.
-        last_offset: i64,
-        /// Whether it takes no more clicks.
-        closed: bool,
-    },
-    /// Nothing was changed: the item would grow above DynamoDB's 400 KB.
-    Full,
 }
 
 /// What reading a bucket took.
@@ -65,7 +47,7 @@ impl CountersTable {
     /// When DynamoDB can't be reached, or does not know the table, or does not allow the update.
     pub async fn connect(&self) -> Result<(), StoreError> {
         let call = self
-            .update(NO_KEY, NO_KEY)
+            .update_item(NO_KEY, NO_KEY)
             .update_expression("SET #c = :c")
             .condition_expression("attribute_exists(#c)")
             .expression_attribute_names("#c", attribute::CLOSED)
@@ -77,27 +59,27 @@ impl CountersTable {
         }
     }
 
-    /// Adds `piece` to the item at `key`, if the item has not counted any of it, and closes the item for good if
-    /// `close` says so. `product` names the piece's products; the item lives for `retention` after its minute's end.
+    /// Sends `update` to the item at `key`. `product` names its products; the item lives for `retention` after its
+    /// minute's end.
     ///
     /// # Errors
-    /// When the write failed after all retries. It may have been applied all the same: to send the piece again is
-    /// then the way to learn.
-    pub async fn add<'p>(
+    /// When the write failed after all retries. It may have been applied all the same: sending the update again shows
+    /// whether it was.
+    pub async fn update<'p>(
         &self,
         key: ItemKey<'_>,
-        piece: &Piece,
-        close: bool,
+        update: &Update,
         product: impl Fn(u32) -> &'p str,
         retention: Duration,
-    ) -> Result<Added, StoreError> {
-        let mut names = HashMap::with_capacity(piece.counts.len() + 3);
+    ) -> Result<UpdateOutcome, StoreError> {
+        let Update { counts: add, closes, .. } = update;
+        let mut names = HashMap::with_capacity(add.counts.len() + 3);
         let mut values = HashMap::with_capacity(16);
-        let mut expression = String::with_capacity(64 + 10 * piece.counts.len());
+        let mut expression = String::with_capacity(64 + 10 * add.counts.len());
         expression.push_str("SET #o = :l, #c = :n, #e = :e ADD ");
-        for (position, (number, clicks)) in piece.counts.iter().enumerate() {
+        for (position, (number, clicks)) in add.counts.iter().enumerate() {
             let comma = if position == 0 { "" } else { "," };
-            // Equal counts share a value: most products of a piece have one click.
+            // Equal counts share a value: most products of an update have one click.
             let _infallible = write!(expression, "{comma}#{position} :{clicks}");
             names.insert(format!("#{position}"), format!("{}{}", attribute::COUNTER_PREFIX, product(*number)));
             values.entry(format!(":{clicks}")).or_insert_with(|| unsigned(*clicks));
@@ -105,14 +87,14 @@ impl CountersTable {
         names.insert("#o".into(), attribute::LAST_OFFSET.into());
         names.insert("#c".into(), attribute::CLOSED.into());
         names.insert("#e".into(), attribute::EXPIRES_AT.into());
-        values.insert(":f".into(), number(piece.first));
-        values.insert(":l".into(), number(piece.last));
+        values.insert(":f".into(), number(add.first));
+        values.insert(":l".into(), number(add.last));
         values.insert(":c".into(), AttributeValue::Bool(false));
-        values.insert(":n".into(), AttributeValue::Bool(close));
+        values.insert(":n".into(), AttributeValue::Bool(*closes));
         values.insert(":e".into(), number(key.bucket.minute.end().plus(retention).epoch_seconds()));
 
         let call = self
-            .update(key.bucket.to_string(), key.sort_key())
+            .update_item(key.bucket.to_string(), key.sort_key())
             .update_expression(expression)
             .condition_expression("attribute_not_exists(#o) OR (#o < :f AND #c = :c)")
             .set_expression_attribute_names(Some(names))
@@ -120,32 +102,31 @@ impl CountersTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match call.send().await {
-            Ok(output) => Ok(Added::Counted { write_units: write_units(output.consumed_capacity()) }),
-            Err(error) if is_full(&error) => Ok(Added::Full),
+            Ok(output) => Ok(UpdateOutcome::Counted { write_units: write_units(output.consumed_capacity()) }),
+            Err(error) if is_full(&error) => Ok(UpdateOutcome::Full),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
                     let item = failure.item().ok_or_else(|| self.layout(key, "refused an update without its item"))?;
                     let last_offset = self.last_offset(key, item)?;
                     let closed = item.get(attribute::CLOSED).and_then(|closed| closed.as_bool().ok()) == Some(&true);
-                    if !closed && last_offset < piece.first {
-                        // Whoever wrote it was not this function. To send the piece again would never end.
-                        return Err(self.layout(key, "is open and behind the update that it refused"));
+                    if !closed && last_offset < add.first {
+                        // Another program wrote it. Sending the update again would never end.
+                        return Err(self.layout(key, "is open and has not counted the update that it refused"));
                     }
-                    Ok(Added::Refused { last_offset, closed })
+                    Ok(UpdateOutcome::Refused { last_offset, closed })
                 }
                 _ => Err(self.failed(&error)),
             },
         }
     }
 
-    /// Closes the item at `key` for good and returns its final `last_offset`: another poller may have counted some
-    /// between the refusal of a piece and the closing. Closing it again changes nothing.
+    /// Closes the item at `key` for good and returns its final `last_offset`. Closing it again changes nothing.
     ///
     /// # Errors
     /// When the write failed after all retries.
     pub async fn close(&self, key: ItemKey<'_>) -> Result<i64, StoreError> {
         let output = self
-            .update(key.bucket.to_string(), key.sort_key())
+            .update_item(key.bucket.to_string(), key.sort_key())
             .update_expression("SET #c = :c")
             .condition_expression("attribute_exists(#o)")
             .expression_attribute_names("#c", attribute::CLOSED)
@@ -278,7 +259,7 @@ impl CountersTable {
         Ok(())
     }
 
-    fn update(&self, bucket: impl Into<String>, source: impl Into<String>) -> UpdateItemFluentBuilder {
+    fn update_item(&self, bucket: impl Into<String>, source: impl Into<String>) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)

@@ -6,7 +6,7 @@
 //! operations").
 
 use hashbrown::HashMap;
-use hot_products::counters::{Piece, attribute};
+use hot_products::{counters::attribute, protocol::CounterUpdate};
 
 /// A write unit, in bytes.
 const WRITE_UNIT: usize = 1024;
@@ -63,29 +63,29 @@ impl Item {
         self.clicks.len()
     }
 
-    /// The size it would have with `piece`.
-    fn bytes_with(&self, piece: &Piece, id_bytes: &impl Fn(u32) -> usize) -> usize {
+    /// The size it would have with `update`.
+    fn bytes_with(&self, update: &CounterUpdate, id_bytes: &impl Fn(u32) -> usize) -> usize {
         let mut counters = self.counters;
-        for (product, clicks) in &piece.counts {
+        for (product, clicks) in &update.counts {
             match self.clicks.get(product) {
                 Some(before) => counters = counters - number_bytes(*before) + number_bytes(before + clicks),
                 None => counters += attribute::COUNTER_PREFIX.len_utf8() + id_bytes(*product) + number_bytes(*clicks),
             }
         }
-        self.fixed + counters + offset_bytes(piece.last)
+        self.fixed + counters + offset_bytes(update.last)
     }
 
-    /// Adds `piece` and returns the write units, or `None` when the item would grow above 400 KB.
-    pub fn add(&mut self, piece: &Piece, id_bytes: impl Fn(u32) -> usize) -> Option<u64> {
-        let after = self.bytes_with(piece, &id_bytes);
+    /// Applies `update` and returns the write units, or `None` when the item would grow above 400 KB.
+    pub fn add(&mut self, update: &CounterUpdate, id_bytes: impl Fn(u32) -> usize) -> Option<u64> {
+        let after = self.bytes_with(update, &id_bytes);
         if after > MAX_ITEM_BYTES {
             return None;
         }
         let units = write_units(self.bytes(), after);
-        for (product, clicks) in &piece.counts {
+        for (product, clicks) in &update.counts {
             *self.clicks.entry(*product).or_default() += clicks;
         }
-        self.last_offset = offset_bytes(piece.last);
+        self.last_offset = offset_bytes(update.last);
         self.counters = after - self.fixed - self.last_offset;
         Some(units)
     }
@@ -117,15 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn an_item_takes_no_piece_that_would_make_it_too_large() {
+    fn an_item_takes_no_update_that_would_make_it_too_large() {
         let mut item = Item::new(19, 8, 1_672_253_460);
         assert_eq!(item.bytes(), 0);
-        let piece = |product| Piece { first: 1, last: 1, clicks: 1, counts: vec![(product, 1)] };
+        let update = |product| CounterUpdate { first: 1, last: 1, clicks: 1, counts: vec![(product, 1)] };
         let large = |_| MAX_ITEM_BYTES / 2 - 100;
-        assert_eq!(item.add(&piece(1), large), Some(200));
-        assert_eq!(item.add(&piece(2), large), Some(400));
+        assert_eq!(item.add(&update(1), large), Some(200));
+        assert_eq!(item.add(&update(2), large), Some(400));
         let before = item.bytes();
-        assert_eq!(item.add(&piece(3), large), None);
+        assert_eq!(item.add(&update(3), large), None);
         assert_eq!((item.bytes(), item.products()), (before, 2));
     }
 }

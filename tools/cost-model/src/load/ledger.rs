@@ -1,12 +1,11 @@
-//! Counting without a DynamoDB: batches become pieces by the rules of `count-clicks`, pieces change the sizes of items.
+//! Counting without a DynamoDB: drives the counting protocol over items of which only the sizes are known.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use count_clicks::count::CLOSE_FROM_WRITE_UNITS;
 use hashbrown::{HashMap, HashSet};
 use hot_products::{
     Minute, UnixMillis,
-    counters::{Click, Piece, behind},
+    protocol::{Chain, ChainWrite, Click, Cursor, Limits, Update, UpdateOutcome},
 };
 
 use super::{Topic, item::Item, stream::Batch};
@@ -48,6 +47,20 @@ pub struct Bucket {
     pub largest_item: usize,
 }
 
+impl Bucket {
+    /// Applies `update` to `item`, as DynamoDB would.
+    fn apply(&mut self, item: &mut Item, update: &Update, id_bytes: impl Fn(u32) -> usize) -> UpdateOutcome {
+        let (before, products) = (item.bytes(), item.products());
+        let Some(write_units) = item.add(&update.counts, id_bytes) else { return UpdateOutcome::Full };
+        self.counters += (item.products() - products) as u64;
+        // An item can shrink by a byte: 99 clicks take more room than 100.
+        self.bytes = self.bytes + item.bytes() as u64 - before as u64;
+        self.largest_item = self.largest_item.max(item.bytes());
+        self.closed += u64::from(update.closes);
+        UpdateOutcome::Counted { write_units }
+    }
+}
+
 /// The items that batches went into.
 #[derive(Debug)]
 pub struct Ledger<'a> {
@@ -59,13 +72,12 @@ pub struct Ledger<'a> {
     minutes: BTreeMap<Minute, Vec<Bucket>>,
 }
 
-/// The items of one bucket and source: the last one, of which the function remembers what its last update cost.
+/// A chain of items: its last item, and what the function remembers of the chain.
 #[derive(Debug)]
 struct Slot {
     last: Item,
     overflow: u32,
-    write_units: u64,
-    closed: bool,
+    cursor: Cursor,
 }
 
 impl<'a> Ledger<'a> {
@@ -103,37 +115,35 @@ impl<'a> Ledger<'a> {
         }
         let slot = self.items.entry(minute).or_default().entry((partition, shard)).or_insert_with(|| {
             bucket.items += 1;
-            Slot { last: new_item(minute, shard, partition, 0), overflow: 0, write_units: 0, closed: false }
+            Slot { last: new_item(minute, shard, partition, 0), overflow: 0, cursor: Cursor::START }
         });
 
         let (mut updates, mut counted_units, mut closing_units) = (0, 0, 0);
-        let mut rest = clicks;
-        while let Some(piece) = Piece::first_of(rest) {
-            if slot.closed {
-                let overflow = slot.overflow + 1;
-                let last = new_item(minute, shard, partition, overflow);
-                *slot = Slot { last, overflow, write_units: 0, closed: false };
-                bucket.items += 1;
-            }
+        let mut chain = Chain::resume(Limits::TABLE, slot.cursor);
+        while let Some(write) = chain.next_write(clicks) {
             updates += 1;
-            let (before, products) = (slot.last.bytes(), slot.last.products());
-            if let Some(units) = slot.last.add(&piece, |product| self.topic.id_bytes(product)) {
-                counted_units += units;
-                bucket.counters += (slot.last.products() - products) as u64;
-                // An item can shrink by a byte: 99 clicks take more room than 100.
-                bucket.bytes = bucket.bytes + slot.last.bytes() as u64 - before as u64;
-                bucket.largest_item = bucket.largest_item.max(slot.last.bytes());
-                slot.closed = slot.write_units >= CLOSE_FROM_WRITE_UNITS;
-                slot.write_units = units;
-                rest = behind(rest, piece.last);
-            } else {
-                // Refused as full, then closed, then on in the next item.
-                updates += 1;
-                closing_units += super::item::write_units(before, before);
-                slot.closed = true;
+            match write {
+                ChainWrite::Update(update) => {
+                    if slot.overflow < update.overflow {
+                        slot.overflow = update.overflow;
+                        slot.last = new_item(minute, shard, partition, update.overflow);
+                        bucket.items += 1;
+                    }
+                    let outcome = bucket.apply(&mut slot.last, &update, |product| self.topic.id_bytes(product));
+                    if let UpdateOutcome::Counted { write_units } = outcome {
+                        counted_units += write_units;
+                    }
+                    chain.updated(&update, outcome);
+                }
+                ChainWrite::Close { .. } => {
+                    closing_units += super::item::write_units(slot.last.bytes(), slot.last.bytes());
+                    bucket.closed += 1;
+                    // Nobody else counts here, so what is known is all there is.
+                    chain.closed(chain.cursor().counted_through);
+                }
             }
-            bucket.closed += u64::from(slot.closed);
         }
+        slot.cursor = chain.cursor();
         bucket.updates += updates;
         bucket.write_units += counted_units + closing_units;
         bucket.by_second[second] += counted_units + closing_units;
