@@ -9,7 +9,10 @@ use std::{error::Error, iter::successors};
 
 use aws_sdk_dynamodb::{
     Client, Config,
-    config::{BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig},
+    config::{
+        BehaviorVersion, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+        retry::{RetryPartition, TokenBucket},
+    },
     error::{ProvideErrorMetadata, SdkError},
     types::{AttributeValue, ConsumedCapacity},
 };
@@ -27,6 +30,9 @@ pub use self::{
 };
 use crate::settings::{SettingError, Settings};
 
+/// The codes of throttled calls (Amazon DynamoDB Developer Guide, "Error messages and codes").
+const THROTTLES: [&str; 3] = ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+
 /// A call to DynamoDB that failed after all retries, or an item that is not of its table's layout.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -39,6 +45,8 @@ pub enum StoreError {
         table: String,
         /// What DynamoDB answered, or all causes of there being no answer.
         message: String,
+        /// Whether DynamoDB throttled the call: nothing was changed, and it may succeed later.
+        throttled: bool,
     },
     /// An item does not hold what its table's layout says.
     #[error("table {table}, item {item}: {problem}")]
@@ -58,7 +66,13 @@ impl StoreError {
         table: &str,
         error: &SdkError<E>,
     ) -> Self {
-        Self::Call { operation, table: table.to_owned(), message: explain(error) }
+        let throttled = error.code().is_some_and(|code| THROTTLES.contains(&code));
+        Self::Call { operation, table: table.to_owned(), message: explain(error), throttled }
+    }
+
+    /// Whether DynamoDB throttled the call: nothing was changed, and it may succeed later.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Call { throttled: true, .. })
     }
 
     fn layout(table: &str, item: impl Into<String>, problem: impl Into<String>) -> Self {
@@ -113,10 +127,18 @@ pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>
         .http_client(http_client())
         .timeout_config(limits.timeouts())
         .retry_config(limits.retries())
+        .retry_partition(own_retries())
         // It watches large bodies for stalls; the attempt timeout bounds ours.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(endpoint);
     Client::from_conf(config.build())
+}
+
+/// Retries that no budget ends. The SDK's budget is one token bucket a client, which hardly refills within an
+/// invocation: under throttling it is empty soon, and then every call fails at its first throttle. What bounds the
+/// retries of a function is its time.
+fn own_retries() -> RetryPartition {
+    RetryPartition::custom("hot-products").token_bucket(TokenBucket::unlimited()).build()
 }
 
 fn number(value: i64) -> AttributeValue {

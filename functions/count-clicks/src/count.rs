@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hot_products::{
     Bucket, ItemKey, Source,
-    protocol::{Chain, ChainWrite, Click, Cursor, Limits, UpdateOutcome, uncounted_after},
+    protocol::{Chain, ChainWrite, Click, Limits, UpdateOutcome, uncounted_after},
     store::{CountersTable, StoreError},
 };
 
-use crate::batch::Batch;
+use crate::{batch::Batch, cursors::CursorCache};
 
 /// How far counting got with the clicks of one chain.
 #[derive(Debug)]
@@ -23,8 +23,6 @@ pub(crate) struct Progress {
     pub(crate) write_units: u64,
     /// The most write units that one of them consumed: the size of the largest item in KB, rounded up.
     pub(crate) largest_update: u64,
-    /// What is known of the chain now.
-    pub(crate) cursor: Cursor,
     /// Why counting stopped before the last click.
     pub(crate) stopped: Option<Stopped>,
 }
@@ -43,6 +41,8 @@ pub(crate) enum Stopped {
 pub(crate) struct ChainCounter<'a> {
     /// The minute counters.
     pub(crate) table: &'a CountersTable,
+    /// What the instance remembers of the chains.
+    pub(crate) cursors: &'a CursorCache,
     /// The batch, which names the products.
     pub(crate) batch: &'a Batch,
     /// How long items live after their minute's end.
@@ -50,25 +50,17 @@ pub(crate) struct ChainCounter<'a> {
 }
 
 impl ChainCounter<'_> {
-    /// Counts `clicks`, which belong to the chain of `bucket` and `source` and are in ascending offset order, starting
-    /// with what `cursor` says. Asks `should_continue` before each write.
+    /// Counts `clicks`, which belong to the chain of `bucket` and `source` and are in ascending offset order. Asks
+    /// `should_continue` before each write.
     pub(crate) async fn count(
         &self,
         (bucket, source): (Bucket, &Source),
         clicks: &[Click],
-        cursor: Cursor,
         should_continue: impl Fn() -> bool,
     ) -> Progress {
-        let mut chain = Chain::resume(Limits::TABLE, cursor);
-        let mut progress = Progress {
-            counted: 0,
-            already_counted: 0,
-            updates: 0,
-            write_units: 0,
-            largest_update: 0,
-            cursor,
-            stopped: None,
-        };
+        let mut chain = Chain::resume(Limits::TABLE, self.cursors.get(bucket, source));
+        let mut progress =
+            Progress { counted: 0, already_counted: 0, updates: 0, write_units: 0, largest_update: 0, stopped: None };
         while let Some(write) = chain.next_write(clicks) {
             if !should_continue() {
                 progress.stopped = Some(Stopped::Asked);
@@ -94,13 +86,18 @@ impl ChainCounter<'_> {
                     self.table.close(key).await.map(|last_offset| chain.closed(last_offset))
                 }
             };
-            if let Err(error) = result {
-                progress.stopped = Some(Stopped::Failed(error));
-                break;
+            match result {
+                // After each answer: time may be up during the next write.
+                Ok(()) => self.cursors.set(bucket, source, chain.cursor()),
+                // Nothing changed. The SDK has waited between its attempts; go on until the invocation's time is up.
+                Err(error) if error.is_throttled() => {}
+                Err(error) => {
+                    progress.stopped = Some(Stopped::Failed(error));
+                    break;
+                }
             }
         }
-        progress.cursor = chain.cursor();
-        let uncounted = uncounted_after(clicks, progress.cursor.counted_through).len() as u64;
+        let uncounted = uncounted_after(clicks, chain.cursor().counted_through).len() as u64;
         progress.already_counted = clicks.len() as u64 - uncounted - progress.counted;
         progress
     }

@@ -1,14 +1,15 @@
-//! What an instance of the function remembers from batch to batch: how far it knows each chain of items, so that it
-//! need not ask.
+//! What an instance of the function remembers from delivery to delivery: how far it knows each chain of items.
 //!
-//! It only saves writes. An instance that knows nothing learns it from refusals.
+//! It only saves writes: an instance that knows nothing learns the rest from refusals, which cost as much as writes.
+//! While a batch fails, its redelivery must not pay again for what the instance already knows, so the cursors of its
+//! chains stay until it has succeeded. After that, only those of closed and large items do.
 
 use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
 use hot_products::{Bucket, Source, UnixMillis, protocol::Cursor};
 
-/// The cursors of all chains that have closed or large items.
+/// The cursors by topic partition and bucket.
 #[derive(Debug, Default)]
 pub(crate) struct CursorCache(Mutex<HashMap<Source, HashMap<Bucket, Cursor>>>);
 
@@ -19,11 +20,19 @@ impl CursorCache {
         cursors.get(source).and_then(|buckets| buckets.get(&bucket)).copied().unwrap_or(Cursor::START)
     }
 
-    /// Remembers `cursor`, if another batch can save a write by it.
+    /// Remembers `cursor`.
     pub(crate) fn set(&self, bucket: Bucket, source: &Source, cursor: Cursor) {
-        if cursor.saves_writes() {
-            let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            cursors.entry_ref(source).or_default().insert(bucket, cursor);
+        let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cursors.entry_ref(source).or_default().insert(bucket, cursor);
+    }
+
+    /// The batch that moved the cursor has succeeded: keeps it only if it can save a write of another batch.
+    pub(crate) fn settle(&self, bucket: Bucket, source: &Source) {
+        let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(buckets) = cursors.get_mut(source)
+            && buckets.get(&bucket).is_some_and(|cursor| !cursor.saves_writes())
+        {
+            buckets.remove(&bucket);
         }
     }
 

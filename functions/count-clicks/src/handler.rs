@@ -1,12 +1,20 @@
 //! One invocation: decode, note what was rejected, count the rest, say what was done.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
 use hot_products::{
-    Clock, UnixMillis,
+    Bucket, Clock, Source, UnixMillis,
     metrics::{self, Unit},
+    protocol::Click,
     store::{CountersTable, RejectsTable, StoreError},
 };
 use serde::Serialize;
@@ -16,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::{
     CountSettings,
-    batch::{Batch, NoBatch},
+    batch::{Batch, NoBatch, SourceBatch},
     count::{ChainCounter, Progress, Stopped},
     cursors::CursorCache,
 };
@@ -119,6 +127,8 @@ pub struct CountClicks {
     settings: CountSettings,
     clock: Arc<dyn Clock>,
     cursors: CursorCache,
+    /// How many deliveries this instance has had.
+    deliveries: AtomicUsize,
 }
 
 impl CountClicks {
@@ -130,6 +140,7 @@ impl CountClicks {
             settings,
             clock,
             cursors: CursorCache::default(),
+            deliveries: AtomicUsize::new(0),
         }
     }
 
@@ -199,16 +210,15 @@ impl CountClicks {
         self.cursors.forget(now.minus(self.settings.policy.max_event_age));
         let failed = RefCell::new(None);
         let should_continue = || failed.borrow().is_none();
-        let counter = ChainCounter { table: &self.counters, batch, retention: self.settings.retention };
-        let chains = batch.sources.iter().flat_map(|source| source.buckets.iter().map(move |bucket| (source, bucket)));
-        let mut counts = stream::iter(chains)
-            .map(|(source, (bucket, clicks))| async move {
-                let clicks = &source.clicks[clicks.clone()];
-                let cursor = self.cursors.get(*bucket, &source.source);
-                let progress = counter.count((*bucket, &source.source), clicks, cursor, should_continue).await;
-                self.cursors.set(*bucket, &source.source, progress.cursor);
-                progress
-            })
+        let counter =
+            ChainCounter { table: &self.counters, cursors: &self.cursors, batch, retention: self.settings.retention };
+        // Where writes are throttled, only the first chains of a delivery get through: let the next start with others.
+        let mut chains: Vec<_> = chains(batch).collect();
+        let start = self.deliveries.fetch_add(1, Ordering::Relaxed).wrapping_mul(width);
+        let start = start.checked_rem(chains.len()).unwrap_or(0);
+        chains.rotate_left(start);
+        let mut counts = stream::iter(chains.iter().copied())
+            .map(|(bucket, source, clicks)| counter.count((bucket, source), clicks, should_continue))
             .buffer_unordered(width);
         while let Some(progress) = counts.next().await {
             summary.add(&progress);
@@ -220,6 +230,19 @@ impl CountClicks {
             }
         }
         drop(counts);
-        failed.into_inner().map_or(Ok(()), Err)
+        if let Some(error) = failed.into_inner() {
+            return Err(error);
+        }
+        for (bucket, source, _) in chains {
+            self.cursors.settle(bucket, source);
+        }
+        Ok(())
     }
+}
+
+/// The chains of a batch: bucket and topic partition, with their clicks.
+fn chains(batch: &Batch) -> impl Iterator<Item = (Bucket, &Source, &[Click])> {
+    batch.sources.iter().flat_map(|SourceBatch { source, clicks, buckets, .. }| {
+        buckets.iter().map(move |(bucket, range)| (*bucket, source, &clicks[range.clone()]))
+    })
 }

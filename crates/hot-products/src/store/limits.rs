@@ -17,7 +17,7 @@ pub struct CallLimits {
     /// `DYNAMODB_MAX_ATTEMPTS` (5): how often a call is tried; enough for a throttled key to recover, few enough to
     /// leave time for the other calls.
     pub max_attempts: u32,
-    /// `DYNAMODB_MAX_BACKOFF` (20 s, the SDK's own): the longest wait between two attempts, which grows with each and,
+    /// `DYNAMODB_MAX_BACKOFF` (2 s): the longest wait between two attempts, which grows with each and,
     /// after throttling, begins at up to a second.
     pub max_backoff: Duration,
 }
@@ -29,7 +29,7 @@ impl Default for CallLimits {
             attempt_timeout: Duration::from_secs(4),
             operation_timeout: Duration::from_secs(15),
             max_attempts: 5,
-            max_backoff: Duration::from_secs(20),
+            max_backoff: Duration::from_secs(2),
         }
     }
 }
