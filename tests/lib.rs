@@ -25,7 +25,7 @@ pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
 }
 
-/// The README's code for apps compiles.
+/// The code for apps in the documentation compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/reading.md")]
+struct Reading;

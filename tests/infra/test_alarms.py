@@ -11,7 +11,7 @@ import sam
 import test_template
 from test_template import ARN, Stack
 
-README = sam.INFRA.parent / "README.md"
+OPERATIONS = sam.INFRA.parent / "docs" / "operations.md"
 TOPIC = f"arn:aws:sns:{ARN}:on-call"
 EMAIL = "on-call@example.com"
 EMAIL_TOPIC = f"arn:aws:sns:{ARN}:hot-products-alarms"
@@ -98,7 +98,7 @@ def read(alarm):
     else:
         metrics = [metric(alarm, alarm["Statistic"], alarm["Period"])]
     return Alarm(
-        re.search(r"Runbook: README\.md#([a-z-]+)$", alarm["AlarmDescription"])[1],
+        re.search(r"Runbook: docs/operations\.md#([a-z-]+)$", alarm["AlarmDescription"])[1],
         metrics,
         expression,
         f"{COMPARISONS[alarm['ComparisonOperator']]} {float(alarm['Threshold']):g}",
@@ -114,9 +114,9 @@ def alarms(stack):
 
 
 def runbook():
-    """The anchors of the runbook's entries in the README."""
-    text = README.read_text(encoding="utf-8")
-    section = re.search(r"^## Runbook\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
+    """The anchors of the alarms' entries in the runbook."""
+    text = OPERATIONS.read_text(encoding="utf-8")
+    section = re.search(r"^## Alarms\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
     return re.findall(r"^### ([a-z-]+)$", section, re.MULTILINE)
 
 
@@ -199,7 +199,7 @@ class Alarms(unittest.TestCase):
         self.assertEqual(sorted({alarm.runbook for alarm in ALARMS.values()}), sorted(entries))
 
     def test_the_runbook_names_each_alarm(self):
-        words = re.findall(r"[a-z-]+", README.read_text(encoding="utf-8"))
+        words = re.findall(r"[a-z-]+", OPERATIONS.read_text(encoding="utf-8"))
         self.assertEqual([], [name for name in ALARMS if name not in words])
 
     def test_nobody_is_told_unless_asked_for(self):
@@ -267,7 +267,7 @@ def change_dashboard(resources, old, new):
 # A change somebody could make, and the check that must notice it.
 CHANGES = [
     ("an alarm gone", check_alarms, lambda r: change_dashboard(r, "${LargeItemsAlarm.Arn}", "") or r.pop("LargeItemsAlarm")),
-    ("an alarm of nothing in the runbook", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: README.md#letters")),
+    ("an alarm of nothing in the runbook", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: docs/operations.md#letters")),
     ("another metric", check_alarms, lambda r: properties(r, "EventSourceLagAlarm").update(MetricName="IteratorAge")),
     ("another function's", check_alarms, lambda r: properties(r, "CountClicksErrorsAlarm")["Dimensions"][0].update(Value={"Ref": "RankProductsFunction"})),
     ("every stack's", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
