@@ -59,12 +59,11 @@ impl Shop {
     async fn open() -> Self {
         let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
         let tables = TableNames::of(DEFAULT_STACK);
-        let settings = Settings::new(|name| match name {
-            "COUNTERS_TABLE" => Some(tables.counters.clone()),
-            "REJECTS_TABLE" => Some(tables.rejects.clone()),
-            "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
-            _ => None,
-        });
+        let settings = Settings::from([
+            ("COUNTERS_TABLE", &tables.counters),
+            ("REJECTS_TABLE", &tables.rejects),
+            ("SNAPSHOTS_TABLE", &tables.snapshots),
+        ]);
         let clock = Arc::new(ManualClock::at(START));
         let count = CountSettings::read(&settings).expect("settings");
         let rank = RankSettings::read(&settings).expect("settings");

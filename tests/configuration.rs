@@ -151,7 +151,7 @@ fn literals(folder: &Path, found: &mut BTreeSet<String>) {
 
 /// What a function makes of an environment: its settings, or the error that it stops with.
 fn read(function: &str, environment: &BTreeMap<String, String>) -> String {
-    let settings = Settings::new(|name| environment.get(name).cloned());
+    let settings: Settings = environment.iter().collect();
     let own = match function {
         "count-clicks" => format!("{:?}", CountSettings::read(&settings)),
         "rank-products" => format!("{:?}", RankSettings::read(&settings)),

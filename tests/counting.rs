@@ -10,8 +10,8 @@ use std::{
 };
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
-use count_clicks::{CountClicks, CountError, CountSettings, Summary};
-use hot_products::{Clock, ManualClock, Shard, UnixMillis, settings::Settings};
+use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
+use hot_products::{Clock, ManualClock, Shard, UnixMillis};
 use hot_products_tests::group_by::{self, Counts};
 use local_aws::{
     embedded::Embedded,
@@ -45,11 +45,8 @@ impl Function {
         static NEXT: AtomicI64 = AtomicI64::new(1_672_156_800_000);
         let start = NEXT.fetch_add(1_000 * MINUTE, Ordering::Relaxed);
         let tables = TableNames::of(DEFAULT_STACK);
-        let settings = CountSettings::read(&Settings::new(|name| match name {
-            "COUNTERS_TABLE" => Some(tables.counters.clone()),
-            "REJECTS_TABLE" => Some(tables.rejects.clone()),
-            name => changes.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()),
-        }));
+        let names = [("COUNTERS_TABLE", tables.counters.as_str()), ("REJECTS_TABLE", &tables.rejects)];
+        let settings = CountSettings::read(&names.iter().chain(changes).copied().collect());
         let clock = Arc::new(ManualClock::at(UnixMillis(start + 5 * MINUTE)));
         let client = DYNAMODB.1.client();
         let settings = settings.expect("good settings");
@@ -70,11 +67,11 @@ impl Function {
     }
 
     /// Hands over records of one source, `values` from `offset` on.
-    fn deliver(&self, source: &str, offset: i64, values: &[Vec<u8>]) -> Summary {
+    fn deliver(&self, source: &str, offset: i64, values: &[Vec<u8>]) -> CountSummary {
         self.deliver_all(&[(source, offset, values)])
     }
 
-    fn deliver_all(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> Summary {
+    fn deliver_all(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> CountSummary {
         let (summary, result) = self.try_deliver(sources);
         result.expect("storage is well");
         assert_eq!(
@@ -85,7 +82,7 @@ impl Function {
         summary
     }
 
-    fn try_deliver(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> (Summary, Result<(), CountError>) {
+    fn try_deliver(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> (CountSummary, Result<(), CountError>) {
         let mut records = HashMap::new();
         for (source, offset, values) in sources {
             let (topic, partition) = source.rsplit_once('-').expect("topic-partition");

@@ -44,12 +44,11 @@ async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
     let load = Load { disorder: Duration::from_secs(20), ..Load::new(250.0, 12, 2_000, keyed_by) };
     let dynamodb = Embedded::start(0, None).await.expect("a DynamoDB");
     let tables = TableNames::of(DEFAULT_STACK);
-    let settings = Settings::new(|name: &str| match name {
-        "COUNTERS_TABLE" => Some(tables.counters.clone()),
-        "REJECTS_TABLE" => Some(tables.rejects.clone()),
-        "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
-        _ => None,
-    });
+    let settings = Settings::from([
+        ("COUNTERS_TABLE", &tables.counters),
+        ("REJECTS_TABLE", &tables.rejects),
+        ("SNAPSHOTS_TABLE", &tables.snapshots),
+    ]);
     let clock = Arc::new(ManualClock::at(START));
     let client = dynamodb.client();
     let count_clicks =

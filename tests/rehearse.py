@@ -81,8 +81,6 @@ def no_constant(name):
 
 def sort(record, now):
     """A record's outcome and, of a click, minute and product."""
-    if type(record.get("offset")) is not int:
-        return "malformed_record", None
     if record.get("value") is None:
         return "no_value", None
     try:
@@ -127,7 +125,7 @@ class GroupBy:
                 summary["records"] += 1
                 outcome, click = sort(record, now)
                 if outcome not in summary:
-                    rejects[source].append((record.get("offset", -1), outcome))
+                    rejects[source].append((record["offset"], outcome))
                     outcome = "rejected"
                 elif click and (source, record["offset"]) in self.clicks:
                     outcome = "already_counted"

@@ -50,13 +50,12 @@ impl Stack {
         let client =
             store::client(tables::local_region(), tables::local_credentials(), endpoint, &CallLimits::default());
         let names = TableNames::of(DEFAULT_STACK);
-        let settings = Settings::new(|name: &str| match name {
-            "COUNTERS_TABLE" => Some(names.counters.clone()),
-            "REJECTS_TABLE" => Some(names.rejects.clone()),
-            "SNAPSHOTS_TABLE" => Some(names.snapshots.clone()),
-            "TOP_N" => Some("3".to_owned()),
-            _ => None,
-        });
+        let settings = Settings::from([
+            ("COUNTERS_TABLE", names.counters.as_str()),
+            ("REJECTS_TABLE", &names.rejects),
+            ("SNAPSHOTS_TABLE", &names.snapshots),
+            ("TOP_N", "3"),
+        ]);
         let clock = Arc::new(ManualClock::at(PAST));
         let count_settings = CountSettings::read(&settings).expect("good settings");
         let rank_settings = RankSettings::read(&settings).expect("good settings");

@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
     error::ProvideErrorMetadata,
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure},
 };
-use count_clicks::{CountClicks, CountSettings, Summary};
+use count_clicks::{CountClicks, CountSettings, CountSummary};
 use hot_products::{
     Bucket, Clock, ItemKey, ManualClock, Minute, Shard, Source, SystemClock, UnixMillis, Window,
     protocol::{CounterUpdate, Update, UpdateOutcome},
@@ -58,12 +58,11 @@ impl Shop {
         assert_eq!(create().matches("created real-").count(), 3);
         assert_eq!(create().matches("existing real-").count(), 3, "what is there is left as it is");
         let tables = TableNames::of(STACK);
-        let settings = Settings::new(|name: &str| match name {
-            "COUNTERS_TABLE" => Some(tables.counters.clone()),
-            "REJECTS_TABLE" => Some(tables.rejects.clone()),
-            "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
-            _ => None,
-        });
+        let settings = Settings::from([
+            ("COUNTERS_TABLE", &tables.counters),
+            ("REJECTS_TABLE", &tables.rejects),
+            ("SNAPSHOTS_TABLE", &tables.snapshots),
+        ]);
         let clock = Arc::new(ManualClock::at(SystemClock.now()));
         let count_settings = CountSettings::read(&settings).unwrap();
         let rank_settings = RankSettings::read(&settings).unwrap();
@@ -79,7 +78,7 @@ impl Shop {
     }
 
     /// Delivers the lines of `source` from `first` on, whose offsets are their positions.
-    async fn deliver(&self, source: &str, lines: &[Vec<u8>], first: usize) -> Summary {
+    async fn deliver(&self, source: &str, lines: &[Vec<u8>], first: usize) -> CountSummary {
         self.deliver_to(&self.count_clicks, source, lines, first).await
     }
 
@@ -88,7 +87,7 @@ impl Shop {
         CountClicks::new(self.client.clone(), self.count_settings.clone(), self.clock.clone())
     }
 
-    async fn deliver_to(&self, function: &CountClicks, source: &str, lines: &[Vec<u8>], first: usize) -> Summary {
+    async fn deliver_to(&self, function: &CountClicks, source: &str, lines: &[Vec<u8>], first: usize) -> CountSummary {
         let now = self.clock.now();
         let (topic, partition) = source.rsplit_once('-').unwrap();
         let records = (first as i64..)

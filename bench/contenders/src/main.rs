@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 };
 use count_clicks::{
     CountSettings,
-    batch::{Batch, SourceBatch},
+    batch::{DecodedBatch, SourceBatch},
 };
 use futures_util::{StreamExt, stream};
 use hot_products::{
@@ -42,8 +42,8 @@ enum Strategy {
 }
 
 impl Strategy {
-    fn read<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Self, Error> {
-        match settings.optional("STRATEGY").as_deref() {
+    fn read(settings: &Settings) -> Result<Self, Error> {
+        match settings.optional("STRATEGY") {
             Some("each-click") => Ok(Self::EachClick),
             Some("each-product") => Ok(Self::EachProduct),
             _ => Err("set STRATEGY to each-click or each-product".into()),
@@ -66,8 +66,12 @@ struct Function {
 
 impl Function {
     async fn handle(&self, event: &str) -> Result<Summary, Error> {
-        let batch =
-            Batch::decode(event.as_bytes(), self.settings.source_epoch, &self.settings.policy, SystemClock.now())?;
+        let batch = DecodedBatch::decode(
+            event.as_bytes(),
+            self.settings.source_epoch,
+            &self.settings.policy,
+            SystemClock.now(),
+        )?;
         let mut summary = Summary { records: batch.records, ..Summary::default() };
         let runs = batch
             .sources

@@ -1,7 +1,7 @@
-//! A record's value becomes an [`Event`], and a [`Policy`] sorts it into one of four [`Outcome`]s.
+//! Parsing and classifying: a record's value becomes an [`Event`], and a [`Policy`] decides what happens to it.
 //!
-//! Parsing is strict about the three fields that matter and blind to all others: `user_id` is never read, so that it
-//! can be neither logged nor stored.
+//! Parsing is strict about the three fields that matter and ignores all others. `user_id` is never read, so it can be
+//! neither logged nor stored.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
@@ -11,32 +11,30 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::time::UnixMillis;
+use crate::{defaults, time::UnixMillis};
 
-/// How far ahead of the clock an event's time may lie: room for producers whose clocks run fast.
+/// How far ahead of the clock an event time may be. Allows for producers whose clocks are fast.
 pub const MAX_AHEAD: Duration = Duration::from_mins(5);
 
-/// Why a record can't be counted. The names are those of the rejected-events table.
+/// Why a record is rejected. The names are those in the table of rejected events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The envelope's record is not of the shape that Lambda documents: no object, or no offset.
-    MalformedRecord,
-    /// The record has no value: a tombstone, or none in the envelope.
+    /// The record has no value (a tombstone).
     NoValue,
-    /// The envelope's value is no standard Base64 text.
+    /// The value in Lambda's event is not standard Base64.
     NotBase64,
-    /// The value is no JSON text in UTF-8.
+    /// The value is not JSON in UTF-8.
     NotJson,
-    /// The value is JSON, but no object.
+    /// The value is JSON, but not an object.
     NotAnObject,
     /// `event_time` is missing.
     MissingEventTime,
-    /// `event_time` is no whole number of milliseconds that fits 64 bits.
+    /// `event_time` is not a whole number of milliseconds that fits 64 bits.
     MistypedEventTime,
     /// `product_id` is missing.
     MissingProductId,
-    /// `product_id` is no string.
+    /// `product_id` is not a string.
     MistypedProductId,
     /// `product_id` is the empty string.
     EmptyProductId,
@@ -44,9 +42,9 @@ pub enum Reason {
     ProductIdTooLong,
     /// `action` is missing.
     MissingAction,
-    /// `action` is no string.
+    /// `action` is not a string.
     MistypedAction,
-    /// `event_time` lies more than [`MAX_AHEAD`] ahead of the clock.
+    /// `event_time` is more than [`MAX_AHEAD`] ahead of the clock.
     EventTimeInFuture,
 }
 
@@ -54,7 +52,6 @@ impl Reason {
     /// The reason's name in tables, logs and reports, such as `not_json`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::MalformedRecord => "malformed_record",
             Self::NoValue => "no_value",
             Self::NotBase64 => "not_base64",
             Self::NotJson => "not_json",
@@ -78,19 +75,19 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A product's id: 1 to [`ProductId::MAX_BYTES`] bytes of UTF-8, any characters.
+/// A product's id: 1 to [`ProductId::MAX_BYTES`] bytes of UTF-8, with any characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProductId<'a>(Cow<'a, str>);
 
 impl<'a> ProductId<'a> {
-    /// The longest id, in bytes: an id is an attribute's name in the counters table, and 200 of them go into one
-    /// update.
+    /// The longest id, in bytes. An id becomes the name of an attribute in the counters table, and one update holds up to
+    /// [`MAX_PRODUCTS_PER_UPDATE`](crate::counters::MAX_PRODUCTS_PER_UPDATE) of them.
     pub const MAX_BYTES: usize = 256;
 
-    /// Takes `id` as a product's id.
+    /// Checks the length of `id`.
     ///
     /// # Errors
-    /// The reason to reject the event that holds it, when `id` is empty or too long.
+    /// When `id` is empty or too long: the reason to reject its event.
     pub fn parse(id: Cow<'a, str>) -> Result<Self, Reason> {
         match id.len() {
             0 => Err(Reason::EmptyProductId),
@@ -99,29 +96,29 @@ impl<'a> ProductId<'a> {
         }
     }
 
-    /// The id's text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A well-formed tracking event: one that could be counted if its action and its time are right.
+/// A valid tracking event. Its action and its time decide whether it is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// When it happened, by the producer's clock.
+    /// When it happened, according to the producer's clock.
     pub event_time: UnixMillis,
-    /// What it happened to.
+    /// The product.
     pub product_id: ProductId<'a>,
-    /// What happened: `click`, `view`, …
+    /// What the user did: `click`, `view`, …
     pub action: Cow<'a, str>,
 }
 
 impl<'a> Event<'a> {
-    /// Parses a record's value, borrowing from it what has no escapes. Where a field stands twice, the last counts,
-    /// as most JSON parsers have it.
+    /// Parses a record's value. Text without escapes is borrowed from it. Of a duplicate field the last is used, as most
+    /// JSON parsers do.
     ///
     /// # Errors
-    /// The first reason why the value is no event.
+    /// The first reason why the value is not a valid event.
     pub fn parse(value: &'a [u8]) -> Result<Self, Reason> {
         let text = std::str::from_utf8(value).map_err(|_| Reason::NotJson)?;
         match serde_json::from_str(text) {
@@ -137,11 +134,11 @@ impl<'a> Event<'a> {
         Ok(Self { event_time: UnixMillis(event_time), product_id: ProductId::parse(product_id)?, action })
     }
 
-    /// Reads a value that held something wrong once more, to name it. It may be well after all: only the last of a
-    /// field that stands twice matters.
+    /// Parses a value again after the fast way failed, to find the reason. The value can still be valid: of a duplicate
+    /// field only the last matters.
     ///
-    /// The fields are read as raw text first, for a [`serde_json::Value`] holds neither every number nor every depth
-    /// that JSON may have.
+    /// The fields are read as raw text first, because a [`serde_json::Value`] can't hold every number and every nesting
+    /// depth that JSON allows.
     fn parse_slowly(text: &'a str) -> Result<Self, Reason> {
         let raw: &RawValue = serde_json::from_str(text).map_err(|_| Reason::NotJson)?;
         if !raw.get().starts_with('{') {
@@ -152,7 +149,7 @@ impl<'a> Event<'a> {
         {
             None => Ok(None),
             Some((_, Ok(text))) => Ok(Some(text)),
-            // A string that is no text: half a pair of surrogates.
+            // A string with half a surrogate pair is not valid text.
             Some((raw, Err(_))) if raw.get().starts_with('"') => Err(Reason::NotJson),
             Some((_, Err(_))) => Err(mistyped),
         };
@@ -166,8 +163,8 @@ impl<'a> Event<'a> {
     }
 }
 
-/// The fields that matter, read as far as `Time` and `Text` say. By hand, for a derived `Deserialize` would take an
-/// array for an object and refuse a field that stands twice.
+/// The fields that matter, parsed as `Time` and `Text`. Written by hand, because a derived `Deserialize` accepts an array
+/// in place of an object and refuses a duplicate field.
 struct Fields<Time, Text> {
     event_time: Option<Time>,
     product_id: Option<Text>,
@@ -184,8 +181,8 @@ enum Field {
     Other,
 }
 
-/// A JSON text that is borrowed where it has no escapes; serde borrows a bare `Cow` only when told to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A JSON string, borrowed if it has no escapes. (Serde does not borrow a plain `Cow`.)
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -220,43 +217,50 @@ impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Deserialize<'de> for F
     }
 }
 
-/// What becomes of a record.
+/// What happens to a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
-    /// It adds one to its product's counter of its minute.
+pub enum Classification<'a> {
+    /// It is a click: it adds one to the counter of its product and minute.
     Counted(Event<'a>),
-    /// A well-formed event whose action is not counted.
+    /// A valid event whose action is not counted.
     Ignored,
-    /// Too old for any window to come.
+    /// Older than [`Policy::max_event_age`].
     Stale(Event<'a>),
-    /// No event, or one that can't be true.
+    /// Not a valid event, or one from the future.
     Rejected(Reason),
 }
 
-/// The rules that sort events; the same for every batch of a function's life.
+/// The rules that decide which events are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The actions that count, exactly as events write them.
+    /// The actions that are counted. Upper and lower case matter.
     pub counted_actions: Vec<String>,
-    /// An event older than this is stale: no window to come can see it.
+    /// An event older than this is stale, and is not counted.
     pub max_event_age: Duration,
 }
 
+/// The rules when nothing is set.
+impl Default for Policy {
+    fn default() -> Self {
+        Self { counted_actions: vec![defaults::COUNTED_ACTION.to_owned()], max_event_age: defaults::MAX_EVENT_AGE }
+    }
+}
+
 impl Policy {
-    /// Sorts the record with this `value` at the time `now`.
-    pub fn sort<'a>(&self, now: UnixMillis, value: &'a [u8]) -> Outcome<'a> {
+    /// Classifies the record with this `value` at the time `now`.
+    pub fn classify<'a>(&self, now: UnixMillis, value: &'a [u8]) -> Classification<'a> {
         let event = match Event::parse(value) {
             Ok(event) => event,
-            Err(reason) => return Outcome::Rejected(reason),
+            Err(reason) => return Classification::Rejected(reason),
         };
         if !self.counted_actions.iter().any(|action| *action == event.action) {
-            Outcome::Ignored
+            Classification::Ignored
         } else if event.event_time > now.plus(MAX_AHEAD) {
-            Outcome::Rejected(Reason::EventTimeInFuture)
+            Classification::Rejected(Reason::EventTimeInFuture)
         } else if event.event_time < now.minus(self.max_event_age) {
-            Outcome::Stale(event)
+            Classification::Stale(event)
         } else {
-            Outcome::Counted(event)
+            Classification::Counted(event)
         }
     }
 }
@@ -280,15 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_event_of_the_contract_is_counted() {
+    fn the_documented_event_is_counted() {
         let value = br#"{"event_time": 1672131001234, "product_id": "p1234", "action": "click", "user_id": "u_1233"}"#;
-        let Outcome::Counted(event) = policy().sort(NOW, value) else { panic!("not counted") };
+        let Classification::Counted(event) = policy().classify(NOW, value) else { panic!("not counted") };
         assert_eq!((event.event_time, event.product_id.as_str()), (NOW, "p1234"));
-        assert!(matches!(event.product_id.0, Cow::Borrowed(_)), "nothing is copied without need");
+        assert!(matches!(event.product_id.0, Cow::Borrowed(_)), "text without escapes is borrowed");
     }
 
     #[test]
-    fn escapes_unknown_fields_and_repeated_fields_are_fine() {
+    fn escapes_unknown_fields_and_duplicate_fields_are_accepted() {
         let value = r#"{"x":[[{"y":null}]],"product_id":"old","product_id":"a\"b\u00e9\ud83d\ude00","action":"click","event_time":1}"#;
         assert_eq!(Event::parse(value.as_bytes()).unwrap().product_id.as_str(), "a\"bé😀");
         let value = r#"{"event_time":"1","event_time":2,"product_id":"p","action":"click"}"#;
@@ -296,11 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_depths_beyond_a_parsers_reach_are_json_all_the_same() {
+    fn huge_numbers_and_deep_nesting_are_valid_json() {
         let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
         for odd in ["1e400", "-1e400", &deep] {
             let twice = format!(r#"{{"product_id":{odd},"event_time":1,"product_id":"p","action":"click"}}"#);
-            assert!(Event::parse(twice.as_bytes()).is_ok(), "only the last of a field that stands twice matters");
+            assert!(Event::parse(twice.as_bytes()).is_ok(), "only the last of a duplicate field matters");
             assert_eq!(reason(&event(1).replace("\"p1\"", odd)), Reason::MistypedProductId);
             assert_eq!(reason(&format!(r#"{{"event_time":{odd},"x":{odd}}}"#)), Reason::MistypedEventTime);
             assert_eq!(reason(odd), Reason::NotAnObject);
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_reason() {
+    fn each_fault_has_its_own_reason() {
         let long = "x".repeat(257);
         for (value, expected) in [
             ("", Reason::NotJson),
@@ -347,28 +351,28 @@ mod tests {
     }
 
     #[test]
-    fn the_bounds_of_time_belong_to_the_counted() {
+    fn event_times_exactly_at_the_limits_are_counted() {
         let (two_hours, five_minutes) = (7_200_000, 300_000);
-        let sort = |time| {
+        let classify = |time| {
             let value = event(time);
-            match policy().sort(NOW, value.as_bytes()) {
-                Outcome::Counted(_) => "counted",
-                Outcome::Ignored => "ignored",
-                Outcome::Stale(_) => "stale",
-                Outcome::Rejected(reason) => reason.name(),
+            match policy().classify(NOW, value.as_bytes()) {
+                Classification::Counted(_) => "counted",
+                Classification::Ignored => "ignored",
+                Classification::Stale(_) => "stale",
+                Classification::Rejected(reason) => reason.name(),
             }
         };
-        assert_eq!(sort(NOW.0 - two_hours), "counted");
-        assert_eq!(sort(NOW.0 - two_hours - 1), "stale");
-        assert_eq!(sort(NOW.0 + five_minutes), "counted");
-        assert_eq!(sort(NOW.0 + five_minutes + 1), "event_time_in_future");
-        assert_eq!(sort(i64::MIN), "stale");
-        assert_eq!(sort(i64::MAX), "event_time_in_future");
+        assert_eq!(classify(NOW.0 - two_hours), "counted");
+        assert_eq!(classify(NOW.0 - two_hours - 1), "stale");
+        assert_eq!(classify(NOW.0 + five_minutes), "counted");
+        assert_eq!(classify(NOW.0 + five_minutes + 1), "event_time_in_future");
+        assert_eq!(classify(i64::MIN), "stale");
+        assert_eq!(classify(i64::MAX), "event_time_in_future");
     }
 
     #[test]
-    fn an_action_that_is_not_counted_is_ignored_whatever_its_time() {
+    fn other_actions_are_ignored_at_any_time() {
         let value = event(0).replace("click", "view");
-        assert_eq!(policy().sort(NOW, value.as_bytes()), Outcome::Ignored);
+        assert_eq!(policy().classify(NOW, value.as_bytes()), Classification::Ignored);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the time comes from: a clock is handed in, so that a replay runs at its events' own time.
+//! The source of time. Callers pass in a clock, so that a replay runs at the time of its events.
 
 use std::{
     fmt::Debug,
@@ -14,30 +14,30 @@ pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> UnixMillis;
 }
 
-/// The machine's clock: the one place that asks the system for the time.
+/// The system's clock. This is the only place that asks the system for the time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge that the ban points to")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that may ask the system")]
     fn now(&self) -> UnixMillis {
-        // A machine whose clock stands before 1970 reads as 1970.
+        // A time before 1970 becomes 1970.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMillis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
-/// A clock that stands where it was put.
+/// A clock that moves only when it is set.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// A clock that is set to `now`.
     pub fn at(now: UnixMillis) -> Self {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Puts the clock at `now`.
+    /// Sets the clock to `now`.
     pub fn set(&self, now: UnixMillis) {
         self.0.store(now.0, Ordering::Relaxed);
     }

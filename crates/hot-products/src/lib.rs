@@ -3,18 +3,20 @@
 //! A click on a Kafka topic is counted once, in the minute of its event time, and every five minutes the sixty
 //! newest minutes are summed into a ranked snapshot. The parts, in the order in which a click meets them:
 //!
-//! - [`click`] parses a record's value and sorts it: counted, ignored, stale or rejected.
+//! - [`click`] parses a record's value and classifies it: counted, ignored, stale or rejected.
 //! - [`time`] has the minutes clicks fall into and the windows they are ranked in; [`clock`] hands the time in.
 //! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next, the reason why
 //!   counting is exactly-once and cheap.
 //! - [`rejects`] is what is kept of events that could not be counted.
 //! - [`snapshot`] ranks products and is what apps read.
 //! - [`store`] is the only part that talks to DynamoDB; one type a table.
-//! - [`settings`] reads the environment once, at start; [`metrics`] writes the one line a function logs.
+//! - [`settings`] reads the environment once, at start; [`defaults`] has every default value; [`metrics`] writes the one
+//!   line that a function logs.
 
 pub mod click;
 pub mod clock;
 pub mod counters;
+pub mod defaults;
 pub mod metrics;
 pub mod protocol;
 pub mod rejects;
@@ -23,7 +25,7 @@ pub mod snapshot;
 pub mod store;
 pub mod time;
 
-pub use click::{Event, Outcome, Policy, ProductId, Reason};
+pub use click::{Classification, Event, Policy, ProductId, Reason};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Bucket, ItemKey, Shard, Source};
 pub use snapshot::{RankedProduct, Snapshot};

@@ -1,5 +1,5 @@
-//! The one line that a function logs an invocation, in CloudWatch's embedded metric format: CloudWatch makes metrics of
-//! it, people read it, and nothing has to be called for it.
+//! The one line that a function logs per invocation, in CloudWatch's embedded metric format. CloudWatch extracts metrics
+//! from it, so no API has to be called, and people can read it.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -12,21 +12,20 @@ pub const NAMESPACE: &str = "HotProducts";
 /// A metric's unit, as CloudWatch names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// A number of things.
+    /// A plain number.
     Count,
     /// Milliseconds.
     Milliseconds,
-    /// Kilobytes, of 1,024 bytes as DynamoDB counts them.
+    /// Kilobytes. DynamoDB's have 1,024 bytes.
     Kilobytes,
 }
 
-/// The log line for `function`, the name it is deployed under: each of `metrics` with its unit, and the other `fields` as
-/// they are. A metric without a value is left out.
+/// The log line of `function`, the name under which it is deployed: each of `metrics` with its unit, then the other
+/// `fields` as they are. A metric without a value is omitted.
 ///
-/// The name is the metrics' only dimension, so that two stacks in one account have metrics of their own.
+/// The name is the only dimension of the metrics, so that two stacks in one account have separate metrics.
 ///
-/// The format is CloudWatch's embedded metric format (Amazon CloudWatch User Guide, "Specification: Embedded metric
-/// format").
+/// Format: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 pub fn line(
     function: &str,
     now: UnixMillis,
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_of_the_embedded_metric_format() {
+    fn a_line_has_the_embedded_metric_format() {
         let metrics = [("records", Unit::Count, Some(3)), ("lag_ms", Unit::Milliseconds, None)];
         let line = line("shop-count-clicks", UnixMillis(5), &metrics, [("why", json!("x\ny"))]);
         assert!(!line.contains('\n'));

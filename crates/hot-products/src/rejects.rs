@@ -15,9 +15,6 @@ pub const MAX_SAMPLE_BYTES: usize = 1024;
 /// Developer Guide, "Batching behavior"). Keeps the item well below 400 KB.
 pub const MAX_OFFSETS: usize = 10_000;
 
-/// The offset noted for a record whose envelope gave none.
-pub const NO_OFFSET: i64 = -1;
-
 /// A rejected record's value, as far as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -57,9 +54,9 @@ impl Rejects {
         self.by_reason.values().sum()
     }
 
-    /// The sort key of the item: the lowest offset.
-    pub fn first_offset(&self) -> i64 {
-        self.offsets.iter().copied().min().unwrap_or(NO_OFFSET)
+    /// The sort key of the item: the lowest offset. `None` when nothing was rejected.
+    pub fn first_offset(&self) -> Option<i64> {
+        self.offsets.iter().copied().min()
     }
 }
 
@@ -90,7 +87,7 @@ mod tests {
         for offset in 0..20_000 {
             rejects.push(offset + 7, if offset % 2 == 0 { Reason::NotJson } else { Reason::NoValue }, Some(b"x"));
         }
-        assert_eq!((rejects.count(), rejects.first_offset()), (20_000, 7));
+        assert_eq!((rejects.count(), rejects.first_offset()), (20_000, Some(7)));
         assert_eq!(rejects.by_reason[&Reason::NotJson], 10_000);
         assert_eq!((rejects.offsets.len(), rejects.samples.len()), (MAX_OFFSETS, MAX_SAMPLES));
     }

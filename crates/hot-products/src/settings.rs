@@ -1,21 +1,21 @@
-//! Settings come from the environment, are read once at start, and a wrong one stops the function there.
+//! Settings come from the environment. A function reads them once, at start; a wrong setting stops it there.
 
-use std::{fmt, num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{collections::HashMap, env, fmt, num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use thiserror::Error;
 
-/// A setting that is missing or wrong. Its message names the setting and says what to do.
+/// A setting that is missing or wrong. The message names the setting and says what to do.
 #[derive(Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
-    /// The setting has no default and is not set.
+    /// The setting is not set, and has no default.
     #[error("{name} is not set: set it to {expected}")]
     Missing {
         /// The environment variable.
         name: &'static str,
-        /// What it takes.
+        /// What to set it to.
         expected: &'static str,
     },
-    /// The setting's value can't be used.
+    /// The value can't be used.
     #[error("{name} is {value:?}: {problem}")]
     Wrong {
         /// The environment variable.
@@ -27,52 +27,58 @@ pub enum SettingError {
     },
 }
 
-/// The message: it is what a `main` prints that returns the error.
+/// The same as `Display`, because Rust prints an error that `main` returns with `Debug`.
 impl fmt::Debug for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// Reads settings from wherever they are looked up: the process's environment, or a test's.
-pub struct Settings<L>(L);
+/// Settings by name, with readers for each kind of value.
+///
+/// The functions read the environment. Tests and tools collect what they set:
+///
+/// ```
+/// use hot_products::settings::Settings;
+///
+/// let settings = Settings::from([("COUNTERS_TABLE", "shop-minute-counters"), ("TOP_N", "50")]);
+/// assert_eq!(settings.number("TOP_N", 100, 1..=1000).unwrap(), 50);
+/// ```
+///
+/// It has no `Debug`, because the environment holds credentials.
+#[derive(Clone, Default)]
+pub struct Settings(HashMap<String, String>);
 
-impl Settings<fn(&str) -> Option<String>> {
-    /// The settings of the process's environment. A variable that is no Unicode counts as not set.
+impl Settings {
+    /// The environment of the process. A variable that is not Unicode counts as not set.
     pub fn from_env() -> Self {
-        Self(|name| std::env::var(name).ok())
-    }
-}
-
-impl<L: Fn(&str) -> Option<String>> Settings<L> {
-    /// The settings that `lookup` finds.
-    pub fn new(lookup: L) -> Self {
-        Self(lookup)
+        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
     }
 
-    /// The setting's text; an empty one counts as not set, for a template can't leave a variable out.
-    pub fn optional(&self, name: &str) -> Option<String> {
-        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    /// A setting's text, or `None` when it is not set. An empty one counts as not set, because a template can't leave out
+    /// a variable.
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// The setting's text.
+    /// The text of a setting without a default; `expected` says what to set it to.
     ///
     /// # Errors
     /// When it is not set.
     pub fn required(&self, name: &'static str, expected: &'static str) -> Result<String, SettingError> {
-        self.optional(name).ok_or(SettingError::Missing { name, expected })
+        self.optional(name).map(str::to_owned).ok_or(SettingError::Missing { name, expected })
     }
 
-    /// A time span such as `90s`, `26h` or `1h 30m`, longer than zero.
+    /// A duration such as `90s`, `26h` or `1h 30m`, longer than zero.
     ///
     /// # Errors
     /// When it is set to something else.
     pub fn duration(&self, name: &'static str, default: Duration) -> Result<Duration, SettingError> {
         let Some(value) = self.optional(name) else { return Ok(default) };
-        match humantime::parse_duration(&value) {
+        match humantime::parse_duration(value) {
             Ok(duration) if !duration.is_zero() => Ok(duration),
             Ok(_) => Err(wrong(name, value, "must be longer than zero")),
-            Err(error) => Err(wrong(name, value, format!("give a time span such as 90s, 26h or 14d ({error})"))),
+            Err(error) => Err(wrong(name, value, format!("give a duration such as 90s, 26h or 14d ({error})"))),
         }
     }
 
@@ -93,20 +99,20 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
         }
     }
 
-    /// A comma-separated list, not empty.
+    /// A list of names, separated by commas.
     ///
     /// # Errors
-    /// When an entry of it is empty.
+    /// When a name is empty.
     pub fn list(&self, name: &'static str, default: &str) -> Result<Vec<String>, SettingError> {
-        let value = self.optional(name).unwrap_or_else(|| default.to_owned());
+        let value = self.optional(name).unwrap_or(default);
         let entries: Vec<String> = value.split(',').map(|entry| entry.trim().to_owned()).collect();
         if entries.iter().any(String::is_empty) {
-            return Err(wrong(name, value, "give names with commas between them, such as click,add_to_cart"));
+            return Err(wrong(name, value, "give names separated by commas, such as click,add_to_cart"));
         }
         Ok(entries)
     }
 
-    /// The number of a topic's life, 1 or more; `None` when it is not set.
+    /// The epoch of a topic, 1 or more; `None` when it is not set.
     ///
     /// # Errors
     /// When it is set to something else.
@@ -119,6 +125,18 @@ impl<L: Fn(&str) -> Option<String>> Settings<L> {
     }
 }
 
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Settings {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(settings: I) -> Self {
+        Self(settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl<N: Into<String>, V: Into<String>, const LEN: usize> From<[(N, V); LEN]> for Settings {
+    fn from(settings: [(N, V); LEN]) -> Self {
+        settings.into_iter().collect()
+    }
+}
+
 /// A [`SettingError::Wrong`].
 pub fn wrong(name: &'static str, value: impl Into<String>, problem: impl Into<String>) -> SettingError {
     SettingError::Wrong { name, value: value.into(), problem: problem.into() }
@@ -128,14 +146,17 @@ pub fn wrong(name: &'static str, value: impl Into<String>, problem: impl Into<St
 mod tests {
     use super::*;
 
-    fn settings(value: &'static str) -> Settings<impl Fn(&str) -> Option<String>> {
-        Settings::new(move |_| Some(value.to_owned()))
+    /// Each setting that these tests read, set to `value`.
+    fn settings(value: &str) -> Settings {
+        ["COUNTERS_TABLE", "COUNTED_ACTIONS", "MAX_EVENT_AGE", "RETENTION", "SOURCE_EPOCH", "TOP_N"]
+            .map(|name| (name, value))
+            .into()
     }
 
     #[test]
-    fn a_wrong_setting_is_named_with_what_to_do() {
+    fn the_message_names_a_wrong_setting_and_says_what_to_do() {
         let message = settings("2 fortnights").duration("MAX_EVENT_AGE", Duration::ZERO).unwrap_err().to_string();
-        assert!(message.starts_with(r#"MAX_EVENT_AGE is "2 fortnights": give a time span such as 90s"#), "{message}");
+        assert!(message.starts_with(r#"MAX_EVENT_AGE is "2 fortnights": give a duration such as 90s"#), "{message}");
         let message = settings("0").number("TOP_N", 1, 1..=1000).unwrap_err().to_string();
         assert_eq!(message, r#"TOP_N is "0": give a whole number from 1 to 1000"#);
         let message = settings(" ").required("COUNTERS_TABLE", "the counters table's name").unwrap_err().to_string();
@@ -146,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_setting_takes_the_default() {
+    fn an_empty_setting_has_its_default() {
         assert_eq!(settings("").duration("RETENTION", Duration::from_secs(9)).unwrap(), Duration::from_secs(9));
         assert_eq!(settings("").list("COUNTED_ACTIONS", "click").unwrap(), ["click"]);
         assert_eq!(settings("").epoch("SOURCE_EPOCH").unwrap(), None);
     }
 
     #[test]
-    fn a_right_setting_is_taken() {
+    fn a_valid_setting_is_used() {
         assert_eq!(settings("1h 30m").duration("RETENTION", Duration::ZERO).unwrap(), Duration::from_mins(90));
         assert_eq!(settings("click, buy").list("COUNTED_ACTIONS", "x").unwrap(), ["click", "buy"]);
         assert_eq!(settings("3").epoch("SOURCE_EPOCH").unwrap(), NonZeroU32::new(3));

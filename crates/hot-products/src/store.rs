@@ -1,4 +1,4 @@
-//! DynamoDB: the only module that talks to it. One type a table, one method an access that the tables are made for.
+//! DynamoDB: the only module that calls it. One type per table, one method per access pattern.
 
 mod counters;
 mod limits;
@@ -33,22 +33,22 @@ use crate::settings::{SettingError, Settings};
 /// The codes of throttled calls (Amazon DynamoDB Developer Guide, "Error messages and codes").
 const THROTTLES: [&str; 3] = ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
 
-/// A call to DynamoDB that failed after all retries, or an item that is not of its table's layout.
+/// A call to DynamoDB that failed after all retries, or an item that does not have its table's layout.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// DynamoDB refused, failed or was not reached.
+    /// DynamoDB refused the call, failed or could not be reached.
     #[error("{operation} on table {table} failed: {message}")]
     Call {
         /// The API's name for the call.
         operation: &'static str,
         /// The table.
         table: String,
-        /// What DynamoDB answered, or all causes of there being no answer.
+        /// DynamoDB's answer, or the causes when there was none.
         message: String,
         /// Whether DynamoDB throttled the call: nothing was changed, and it may succeed later.
         throttled: bool,
     },
-    /// An item does not hold what its table's layout says.
+    /// An item does not have its table's layout.
     #[error("table {table}, item {item}: {problem}")]
     Layout {
         /// The table.
@@ -80,7 +80,7 @@ impl StoreError {
     }
 }
 
-/// An SDK error for people: what DynamoDB answered, or all causes of there being no answer.
+/// An SDK error as a message: DynamoDB's answer, or the causes when there was none.
 pub fn explain<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
     match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
@@ -92,33 +92,32 @@ pub fn explain<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -
     }
 }
 
-/// The HTTP client that all calls share: rustls with ring, for `https` and, to a local DynamoDB, `http`.
+/// The HTTP client for all calls: rustls with ring. It also takes `http`, for a local DynamoDB.
 pub fn http_client() -> SharedHttpClient {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// A client for a Lambda function: region and credentials from the variables that Lambda sets, the endpoint from
-/// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` where one is set, and its [`CallLimits`].
+/// A client for a Lambda function. Region and credentials come from the variables that Lambda sets, the endpoint from
+/// `AWS_ENDPOINT_URL_DYNAMODB` or `AWS_ENDPOINT_URL` if one is set; [`CallLimits`] are settings too.
 ///
-/// Lambda hands credentials to a function by no other way, so the SDK's whole chain of providers stays out of the
-/// binary.
+/// Lambda passes credentials in these variables only, so the binary does not need the SDK's chain of providers.
 ///
 /// # Errors
 /// When a variable is missing or wrong.
-pub fn client_from_env<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Client, SettingError> {
+pub fn client_from_env(settings: &Settings) -> Result<Client, SettingError> {
     let credentials = Credentials::new(
         settings.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
         settings.required("AWS_SECRET_ACCESS_KEY", "a secret key (Lambda sets it)")?,
-        settings.optional("AWS_SESSION_TOKEN"),
+        settings.optional("AWS_SESSION_TOKEN").map(str::to_owned),
         None,
         "environment",
     );
     let region = settings.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?;
     let endpoint = settings.optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| settings.optional("AWS_ENDPOINT_URL"));
-    Ok(client(Region::new(region), credentials, endpoint, &CallLimits::read(settings)?))
+    Ok(client(Region::new(region), credentials, endpoint.map(str::to_owned), &CallLimits::read(settings)?))
 }
 
-/// A client for `endpoint`, or for the region's own.
+/// A client for `endpoint`, or for the endpoint of the region.
 pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>, limits: &CallLimits) -> Client {
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -128,7 +127,7 @@ pub fn client(region: Region, credentials: Credentials, endpoint: Option<String>
         .timeout_config(limits.timeouts())
         .retry_config(limits.retries())
         .retry_partition(own_retries())
-        // It watches large bodies for stalls; the attempt timeout bounds ours.
+        // Made for large bodies. Ours are small, and the attempt timeout limits them.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(endpoint);
     Client::from_conf(config.build())
@@ -157,7 +156,7 @@ fn read_units(capacity: Option<&ConsumedCapacity>) -> f64 {
     capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
 }
 
-/// Whole, other than read units: an eventually consistent read is billed half of one.
+/// Write units are whole. Read units are not: an eventually consistent read costs half of one.
 fn write_units(capacity: Option<&ConsumedCapacity>) -> u64 {
     read_units(capacity).ceil() as u64
 }

@@ -1,4 +1,4 @@
-//! Minutes and windows: the two spans of event time that the tables are cut by.
+//! Minutes and windows: the two units of event time in the tables.
 
 use std::{fmt, time::Duration};
 
@@ -12,10 +12,10 @@ const MINUTE_MS: i64 = 60_000;
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// Parses an RFC 3339 time such as `2022-12-27T16:50:00Z`; a fraction finer than a millisecond is dropped.
+    /// Parses an RFC 3339 time such as `2022-12-27T16:50:00Z`; digits below a millisecond are dropped.
     ///
     /// # Errors
-    /// When `text` is no RFC 3339 time.
+    /// When `text` is not an RFC 3339 time.
     pub fn parse_rfc3339(text: &str) -> Result<Self, chrono::ParseError> {
         DateTime::parse_from_rfc3339(text).map(|time| Self(time.timestamp_millis()))
     }
@@ -42,12 +42,12 @@ impl UnixMillis {
         self.0.div_euclid(1000)
     }
 
-    /// RFC 3339 in UTC with milliseconds, `2022-12-27T16:50:00.123Z`: of one width, so that text order is time order.
+    /// RFC 3339 in UTC with milliseconds, `2022-12-27T16:50:00.123Z`. It has a fixed width, so text order is time order.
     pub fn rfc3339(self) -> String {
         self.utc().to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 
-    /// As a `chrono` time; the ends of chrono's range where the time lies outside it.
+    /// As a `chrono` time. A time outside chrono's range becomes the nearest end of that range.
     pub fn utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or(if self.0 < 0 {
             DateTime::<Utc>::MIN_UTC
@@ -63,7 +63,7 @@ impl fmt::Display for UnixMillis {
     }
 }
 
-/// As it displays: RFC 3339 in UTC.
+/// As `Display`: RFC 3339 in UTC.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -74,12 +74,12 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A one-minute tumbling event-time window `[start, start + 60 s)`, aligned to the epoch.
+/// A minute of event time: a tumbling window `[start, start + 60 s)`, aligned to the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minute(i64);
 
 impl Minute {
-    /// The minute that `time` falls into.
+    /// The minute that contains `time`.
     pub fn of(time: UnixMillis) -> Self {
         Self(time.0.div_euclid(MINUTE_MS))
     }
@@ -95,24 +95,24 @@ impl Minute {
     }
 }
 
-/// As the counters table's keys have it: `2022-12-27T16:50Z`.
+/// As in the keys of the counters table: `2022-12-27T16:50Z`.
 impl fmt::Display for Minute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.start().utc().format("%Y-%m-%dT%H:%MZ"))
     }
 }
 
-/// The sixty minutes `[end - 60 min, end)` that a snapshot ranks; `end` lies on a five-minute boundary.
+/// The sixty minutes `[end - 60 min, end)` that a snapshot ranks; `end` is on a five-minute boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
-    /// In whole steps since the epoch, so that a window off the boundary can't be said.
+    /// In steps since the epoch, so that no other window can be represented.
     end_step: i64,
 }
 
 impl Window {
     /// How many minutes a window spans.
     pub const MINUTES: i64 = 60;
-    /// Minutes from one window's end to the next.
+    /// Minutes between the ends of two windows.
     pub const STEP_MINUTES: i64 = 5;
 
     const STEP_MS: i64 = Self::STEP_MINUTES * MINUTE_MS;
@@ -122,7 +122,7 @@ impl Window {
         Self { end_step: time.0.div_euclid(Self::STEP_MS) }
     }
 
-    /// The first window that ends after `time`, and so the first that a click at `time` is in.
+    /// The first window that ends after `time`: the first that contains a click at `time`.
     pub fn first_after(time: UnixMillis) -> Self {
         Self::ended_by(time).next()
     }
@@ -156,7 +156,7 @@ impl Window {
     }
 }
 
-/// A window's bound as the snapshots table has it: `2022-12-27T16:50:00Z`.
+/// The start or end of a window as in the snapshots table: `2022-12-27T16:50:00Z`.
 pub fn bound(time: UnixMillis) -> String {
     time.utc().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_holds_its_start_and_not_its_end() {
+    fn a_minute_contains_its_start_but_not_its_end() {
         let minute = Minute::of(at("2022-12-27T16:50:00Z"));
         assert_eq!(minute.to_string(), "2022-12-27T16:50Z");
         assert_eq!(Minute::of(at("2022-12-27T16:50:59.999Z")), minute);
@@ -191,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn a_click_on_a_boundary_is_in_the_window_after_it() {
+    fn a_click_on_a_boundary_belongs_to_the_next_window() {
         assert_eq!(bound(Window::first_after(at("2022-12-27T16:50:00Z")).end()), "2022-12-27T16:55:00Z");
         assert_eq!(bound(Window::first_after(at("2022-12-27T16:49:59Z")).end()), "2022-12-27T16:50:00Z");
     }
 
     #[test]
-    fn times_beyond_the_calendar_do_not_panic() {
+    fn times_outside_the_calendar_do_not_panic() {
         for time in [UnixMillis(i64::MIN), UnixMillis(i64::MAX)] {
             assert!(!time.rfc3339().is_empty());
             assert!(!time.plus(Duration::MAX).to_string().is_empty());

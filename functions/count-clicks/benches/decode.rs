@@ -1,10 +1,10 @@
-//! Decoding, sorting and grouping one full batch: 10,000 records of twelve partitions, 2.6 MB.
+//! Decoding, classifying and grouping one full batch: 10,000 records of twelve partitions, 2.6 MB.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use aws_lambda_events::kafka::{KafkaEvent, KafkaRecord};
 use base64_simd::STANDARD;
-use count_clicks::batch::Batch;
+use count_clicks::batch::DecodedBatch;
 use divan::{Bencher, black_box};
 use hot_products::{Policy, UnixMillis};
 
@@ -13,18 +13,18 @@ const PARTITIONS: i64 = 12;
 const PRODUCTS: f64 = 20_000.0;
 /// 2022-12-27T16:50:00Z.
 const START: i64 = 1_672_159_800_000;
-/// The records are of a batch window of this length.
+/// The length of the batch window that the records are from.
 const WINDOW_MS: i64 = 30_000;
 
 fn main() {
     divan::main();
 }
 
-/// As `bench/workload.py` has them, keyed by product; ids are log-uniform, which is Zipf's law with exponent 1.
+/// The same events as in `bench/workload.py`, keyed by product. Ids are log-uniform, which is Zipf's law with exponent 1.
 fn event() -> String {
     let mut records: HashMap<String, Vec<KafkaRecord>> = HashMap::new();
     for number in 0..RECORDS {
-        // Weyl's sequence: spread evenly, and the same each time.
+        // Weyl's sequence: evenly spread, and always the same.
         let random = (number as f64 * 0.618_033_988_749_895).fract();
         let product = format!("p{}", PRODUCTS.powf(random) as u64);
         let event_time = START + number * WINDOW_MS / RECORDS;
@@ -54,9 +54,9 @@ fn event() -> String {
 #[divan::bench]
 fn full_batch(bencher: Bencher<'_, '_>) {
     let event = event();
-    let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
+    let policy = Policy::default();
     let now = UnixMillis(START + WINDOW_MS);
     bencher
         .counter(divan::counter::BytesCount::new(event.len()))
-        .bench(|| Batch::decode(black_box(event.as_bytes()), None, &policy, now).map(|batch| batch.clicks()));
+        .bench(|| DecodedBatch::decode(black_box(event.as_bytes()), None, &policy, now).map(|batch| batch.clicks()));
 }

@@ -1,81 +1,94 @@
-//! Decoding: Lambda's Kafka event becomes a [`Batch`], every record sorted into its outcome.
+//! Decoding: Lambda's Kafka event becomes a [`DecodedBatch`], in which every record is classified.
 //!
-//! The event is read borrowed and in one pass. Where one record is not of the documented shape, the event is read once
-//! more, each record by itself, so that this one is rejected alone; a typed envelope alone
-//! (`aws_lambda_events::kafka::KafkaEvent`) would fail the batch, and for Kafka that would block the partition.
+//! The event is read in one pass and borrowed, so that the megabytes of a batch are neither copied nor parsed twice.
 
-use std::{num::NonZeroU32, ops::Range};
+use std::{collections::BTreeMap, num::NonZeroU32, ops::Range};
 
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
-    Bucket, Minute, Outcome, Policy, Reason, Shard, Source, UnixMillis, click::Text, protocol::Click, rejects::Rejects,
+    Bucket, Classification, Minute, Policy, Reason, Shard, Source, UnixMillis, click::Text, protocol::Click,
+    rejects::Rejects,
 };
-use serde_json::value::RawValue;
-use thiserror::Error;
 
-use crate::envelope::{Envelope, Record, why_malformed};
+pub use crate::envelope::NotAnMskBatch;
+use crate::envelope::{Envelope, EnvelopeRecord, Object};
 
-/// The event is not what Lambda's event source mapping for Kafka sends: another trigger calls this function, or a hand.
-#[derive(Debug, Error)]
-#[error("the event is no MSK batch, an object with an object `records`: {0}")]
-pub struct NoBatch(#[from] serde_json::Error);
-
-/// A decoded batch.
+/// A batch whose records are classified, and whose clicks are grouped by the items that count them.
 #[derive(Debug, Default)]
-pub struct Batch {
-    /// The sources, each once, in the event's order.
+pub struct DecodedBatch {
+    /// The topic partitions, in the order of their names.
     pub sources: Vec<SourceBatch>,
     /// All records of the event.
     pub records: u64,
     /// Records whose action is not counted.
     pub ignored: u64,
-    /// Records too old for any window to come.
-    pub stale: u64,
-    /// Records that came twice in this batch, of which one was left out.
+    /// Records that the batch holds more than once, without the one that is used.
     pub repeated: u64,
-    /// The newest event time of the records to count.
+    /// The newest event time of the clicks.
     pub newest_event_time: Option<UnixMillis>,
     products: Products,
 }
 
-/// The records of one source in a batch.
+/// The records of one topic partition in a batch.
 #[derive(Debug)]
 pub struct SourceBatch {
-    /// Where they came from.
+    /// The topic partition.
     pub source: Source,
-    /// The clicks to count, of one bucket after the other, by offset within a bucket.
+    /// The clicks to count: bucket after bucket, and by offset within a bucket.
     pub clicks: Vec<Click>,
     /// Which of `clicks` belong to which bucket; each bucket once.
     pub buckets: Vec<(Bucket, Range<usize>)>,
-    /// The rejected records.
+    /// The records that are stale or rejected, in the order of the batch.
+    pub left_out: Vec<LeftOut>,
+    /// The rejected records, as they are stored.
     pub rejects: Rejects,
 }
 
-impl Batch {
-    /// Decodes an event as it arrives and sorts its records at the time `now`.
+/// A record that should have been counted, but is stale or rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The record's offset in its topic partition.
+    pub offset: i64,
+    /// Why it is not counted.
+    pub cause: Cause,
+}
+
+/// Why a record is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// It is too old, see [`Policy::max_event_age`].
+    Stale,
+    /// It is not a valid event.
+    Rejected(Reason),
+}
+
+impl Cause {
+    /// The cause's name in reports: `stale`, or the reason's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Rejected(reason) => reason.name(),
+        }
+    }
+}
+
+impl DecodedBatch {
+    /// Decodes an event's JSON, and classifies its records at the time `now`.
     ///
     /// # Errors
-    /// When the event is no Kafka batch at all. What is wrong within one is a reject.
-    pub fn decode(event: &[u8], epoch: Option<NonZeroU32>, policy: &Policy, now: UnixMillis) -> Result<Self, NoBatch> {
-        let mut decoder = Decoder { policy, now, batch: Self::default(), sources: Vec::new(), value: Vec::new() };
-        if let Ok(envelope) = serde_json::from_slice::<Envelope<'_, Vec<Record<'_>>>>(event) {
-            for (name, records) in envelope.into_sources() {
-                let position = decoder.source(&name.0, epoch);
-                for record in records {
-                    decoder.record(position, record);
-                }
-            }
-        } else {
-            for (name, records) in serde_json::from_slice::<Envelope<'_, &RawValue>>(event)?.into_sources() {
-                let position = decoder.source(&name.0, epoch);
-                match serde_json::from_str::<Vec<&RawValue>>(records.get()) {
-                    Ok(records) => records.iter().for_each(|record| decoder.odd_record(position, record.get())),
-                    Err(_) => decoder.odd_record(position, records.get()),
-                }
-            }
+    /// When the event is not a batch of Lambda's format. No record's value is an error: it is rejected by itself.
+    pub fn decode(
+        event: &[u8],
+        epoch: Option<NonZeroU32>,
+        policy: &Policy,
+        now: UnixMillis,
+    ) -> Result<Self, NotAnMskBatch> {
+        let mut decoder = Decoder { policy, now, batch: Self::default(), value: Vec::new() };
+        for (name, records) in Envelope::parse(event)?.records {
+            decoder.source(Source::new(&name.0, epoch), records);
         }
-        Ok(decoder.finish())
+        Ok(decoder.batch)
     }
 
     /// The id of a product of [`SourceBatch::clicks`].
@@ -88,9 +101,24 @@ impl Batch {
         self.sources.iter().map(|source| source.clicks.len() as u64).sum()
     }
 
+    /// Records that are too old to be counted.
+    pub fn stale(&self) -> u64 {
+        let stale = |source: &SourceBatch| source.left_out.iter().filter(|record| record.cause == Cause::Stale).count();
+        self.sources.iter().map(|source| stale(source) as u64).sum()
+    }
+
     /// Records that were rejected.
     pub fn rejected(&self) -> u64 {
         self.sources.iter().map(|source| source.rejects.count()).sum()
+    }
+
+    /// The rejected records by reason.
+    pub fn rejected_by_reason(&self) -> BTreeMap<Reason, u64> {
+        let mut rejected = BTreeMap::new();
+        for (reason, count) in self.sources.iter().flat_map(|source| &source.rejects.by_reason) {
+            *rejected.entry(*reason).or_default() += count;
+        }
+        rejected
     }
 }
 
@@ -115,141 +143,142 @@ impl Products {
     }
 }
 
-/// A click on its way into its bucket.
-type Sorted = (Bucket, i64, u32);
+/// A click with its bucket: bucket, offset and product.
+type BucketClick = (Bucket, i64, u32);
 
 struct Decoder<'p> {
     policy: &'p Policy,
     now: UnixMillis,
-    batch: Batch,
-    /// The clicks of each of `batch.sources`.
-    sources: Vec<Vec<Sorted>>,
-    /// The decoded value of the record at hand; kept for its room.
+    batch: DecodedBatch,
+    /// The decoded value of the current record; kept to reuse its memory.
     value: Vec<u8>,
 }
 
 impl Decoder<'_> {
-    /// The position of the source in `batch.sources`: a new one, unless the event names it twice.
-    fn source(&mut self, name: &str, epoch: Option<NonZeroU32>) -> usize {
-        // DynamoDB takes no empty key. Kafka has no topic without a name, but a batch must not fail for one.
-        let source = Source::new(if name.is_empty() { "unknown" } else { name }, epoch);
-        if let Some(position) = self.batch.sources.iter().position(|known| known.source == source) {
-            return position;
+    /// Adds the records of one topic partition.
+    fn source(&mut self, source: Source, records: Vec<Object<EnvelopeRecord<'_>>>) {
+        let mut source = SourceBatch {
+            source,
+            clicks: Vec::new(),
+            buckets: Vec::new(),
+            left_out: Vec::new(),
+            rejects: Rejects::default(),
+        };
+        let mut clicks = Vec::with_capacity(records.len());
+        self.batch.records += records.len() as u64;
+        for Object(record) in records {
+            clicks.extend(self.record(record, &mut source));
         }
-        let rejects = Rejects::default();
-        self.batch.sources.push(SourceBatch { source, clicks: Vec::new(), buckets: Vec::new(), rejects });
-        self.sources.push(Vec::new());
-        self.sources.len() - 1
+        self.batch.repeated += source.group(clicks);
+        self.batch.sources.push(source);
     }
 
-    /// Takes a record that may not be of the documented shape.
-    fn odd_record(&mut self, position: usize, record: &str) {
-        if let Ok(record) = serde_json::from_str(record) {
-            return self.record(position, record);
-        }
-        self.batch.records += 1;
-        let (offset, reason) = why_malformed(record);
-        self.batch.sources[position].rejects.push(offset, reason, Some(record.as_bytes()));
-    }
-
-    fn record(&mut self, position: usize, Record { offset, value }: Record<'_>) {
-        self.batch.records += 1;
-        let source = &mut self.batch.sources[position];
+    /// Classifies a record. Returns it when it is a click to count.
+    fn record(&mut self, record: EnvelopeRecord<'_>, source: &mut SourceBatch) -> Option<BucketClick> {
+        let EnvelopeRecord { offset, value } = record;
         let Some(Text(value)) = value else {
-            return source.rejects.push(offset, Reason::NoValue, None);
+            source.reject(offset, Reason::NoValue, None);
+            return None;
         };
         self.value.clear();
         if STANDARD.decode_append(value.as_bytes(), &mut self.value).is_err() {
-            return source.rejects.push(offset, Reason::NotBase64, Some(value.as_bytes()));
+            source.reject(offset, Reason::NotBase64, Some(value.as_bytes()));
+            return None;
         }
-        match self.policy.sort(self.now, &self.value) {
-            Outcome::Counted(event) => {
+        match self.policy.classify(self.now, &self.value) {
+            Classification::Counted(event) => {
                 let product = event.product_id.as_str();
                 let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(product) };
-                self.sources[position].push((bucket, offset, self.batch.products.number(product)));
                 self.batch.newest_event_time = self.batch.newest_event_time.max(Some(event.event_time));
+                return Some((bucket, offset, self.batch.products.number(product)));
             }
-            Outcome::Ignored => self.batch.ignored += 1,
-            Outcome::Stale(_) => self.batch.stale += 1,
-            Outcome::Rejected(reason) => source.rejects.push(offset, reason, Some(&self.value)),
+            Classification::Ignored => self.batch.ignored += 1,
+            Classification::Stale(_) => source.left_out.push(LeftOut { offset, cause: Cause::Stale }),
+            Classification::Rejected(reason) => source.reject(offset, reason, Some(&self.value)),
         }
+        None
+    }
+}
+
+impl SourceBatch {
+    fn reject(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>) {
+        self.left_out.push(LeftOut { offset, cause: Cause::Rejected(reason) });
+        self.rejects.push(offset, reason, value);
     }
 
-    /// Brings the clicks of each source into runs of one bucket each.
-    fn finish(mut self) -> Batch {
-        for (source, mut clicks) in self.batch.sources.iter_mut().zip(self.sources) {
-            clicks.sort_unstable();
-            let before = clicks.len();
-            clicks.dedup_by_key(|(bucket, offset, _)| (*bucket, *offset));
-            self.batch.repeated += (before - clicks.len()) as u64;
-            let mut start = 0;
-            for run in clicks.chunk_by(|(a, ..), (b, ..)| a == b) {
-                source.buckets.push((run[0].0, start..start + run.len()));
-                start += run.len();
-            }
-            source.clicks = clicks.into_iter().map(|(_, offset, product)| Click { offset, product }).collect();
+    /// Takes the clicks, grouped by bucket. Returns how many of them are repeated.
+    fn group(&mut self, mut clicks: Vec<BucketClick>) -> u64 {
+        clicks.sort_unstable();
+        let before = clicks.len();
+        clicks.dedup_by_key(|(bucket, offset, _)| (*bucket, *offset));
+        let repeated = before - clicks.len();
+        let mut start = 0;
+        for run in clicks.chunk_by(|(a, ..), (b, ..)| a == b) {
+            self.buckets.push((run[0].0, start..start + run.len()));
+            start += run.len();
         }
-        self.batch
+        self.clicks = clicks.into_iter().map(|(_, offset, product)| Click { offset, product }).collect();
+        repeated as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use aws_lambda_events::kafka::KafkaEvent;
-
-    use hot_products::rejects::NO_OFFSET;
 
     use super::*;
 
     const BATCH: &str = include_str!("../../../events/msk-batch.json");
     const REJECTS: &str = include_str!("../../../events/msk-rejects.json");
 
-    fn decode(event: &str) -> Batch {
+    fn try_decode(event: &str) -> Result<DecodedBatch, NotAnMskBatch> {
         let now = UnixMillis::parse_rfc3339("2022-12-27T16:50:30Z").unwrap();
-        let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
-        Batch::decode(event.as_bytes(), None, &policy, now).unwrap()
+        DecodedBatch::decode(event.as_bytes(), None, &Policy::default(), now)
     }
 
-    /// A batch with one record, whose JSON is given.
-    fn one(record: &str) -> Batch {
-        let batch = decode(&format!(r#"{{"records":{{"clicks-0":[{record}]}}}}"#));
+    fn decode(event: &str) -> DecodedBatch {
+        try_decode(event).unwrap()
+    }
+
+    fn event_of(record: &str) -> String {
+        format!(r#"{{"records":{{"clicks-0":[{record}]}}}}"#)
+    }
+
+    /// A batch with one record, given as JSON.
+    fn one(record: &str) -> DecodedBatch {
+        let batch = decode(&event_of(record));
         assert_eq!(batch.records, 1, "{record}");
-        assert_eq!(batch.clicks() + batch.ignored + batch.stale + batch.repeated + batch.rejected(), 1, "{record}");
+        assert_eq!(batch.clicks() + batch.ignored + batch.stale() + batch.repeated + batch.rejected(), 1, "{record}");
         batch
     }
 
-    /// The clicks of a batch in words: source, bucket, offset and product.
-    fn told(batch: &Batch) -> Vec<String> {
-        let mut told = Vec::new();
+    /// The clicks of a batch as text: topic partition, bucket, offset and product.
+    fn clicks(batch: &DecodedBatch) -> Vec<String> {
+        let mut texts = Vec::new();
         for source in &batch.sources {
             for (bucket, clicks) in &source.buckets {
                 for click in &source.clicks[clicks.clone()] {
-                    told.push(format!("{} {bucket} {} {}", source.source, click.offset, batch.product(click.product)));
+                    texts.push(format!("{} {bucket} {} {}", source.source, click.offset, batch.product(click.product)));
                 }
             }
         }
-        told.sort();
-        told
+        texts.sort();
+        texts
     }
 
-    fn click(event: &str) -> String {
-        STANDARD.encode_to_string(event)
-    }
-
-    fn good() -> String {
-        click(r#"{"event_time":1672159800000,"product_id":"p1","action":"click"}"#)
+    /// The value of a click, in Base64.
+    fn click() -> String {
+        STANDARD.encode_to_string(r#"{"event_time":1672159800000,"product_id":"p1","action":"click"}"#)
     }
 
     #[test]
-    fn a_batch_is_sorted_by_source_and_bucket() {
+    fn clicks_are_grouped_by_topic_partition_and_bucket() {
         let batch = decode(BATCH);
         assert_eq!((batch.records, batch.clicks(), batch.ignored, batch.rejected()), (12, 11, 1, 0));
-        let told = told(&batch);
-        assert_eq!(told[0], "clicks-0 2022-12-27T16:45Z#1 102 p7");
+        let texts = clicks(&batch);
+        assert_eq!(texts[0], "clicks-0 2022-12-27T16:45Z#1 102 p7");
         let product = "7 caffè ☕ \"doppio\" #1";
-        assert!(told.iter().any(|click| click.ends_with(product)), "{told:#?}");
+        assert!(texts.iter().any(|click| click.ends_with(product)), "{texts:#?}");
         for source in &batch.sources {
             for (_, clicks) in &source.buckets {
                 assert!(source.clicks[clicks.clone()].is_sorted_by_key(|click| click.offset));
@@ -259,22 +288,22 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_are_of_the_shape_that_lambda_sends() {
-        // Through the published type and back: what it reads, and what it writes, decodes alike.
+    fn the_sample_event_has_the_format_that_aws_publishes() {
+        // What the published type reads and writes again decodes to the same clicks.
         let event: KafkaEvent = serde_json::from_str(BATCH).unwrap();
         assert_eq!(event.records.len(), 3);
-        assert_eq!(told(&decode(&serde_json::to_string(&event).unwrap())), told(&decode(BATCH)));
+        assert_eq!(clicks(&decode(&serde_json::to_string(&event).unwrap())), clicks(&decode(BATCH)));
     }
 
     #[test]
     fn every_kind_of_bad_record_is_rejected_for_its_own_reason() {
         let batch = decode(REJECTS);
         let rejects = &batch.sources[0].rejects;
-        let reasons: Vec<_> = rejects.by_reason.iter().map(|(reason, count)| (reason.name(), *count)).collect();
+        let by_reason = &rejects.by_reason;
+        let reasons: Vec<_> = by_reason.iter().map(|(reason, count)| (reason.name(), *count)).collect();
         assert_eq!(
             reasons,
             [
-                ("malformed_record", 1),
                 ("no_value", 1),
                 ("not_base64", 1),
                 ("not_json", 3),
@@ -290,13 +319,19 @@ mod tests {
                 ("event_time_in_future", 1),
             ]
         );
-        assert_eq!((batch.records, batch.clicks()), (20, 3), "the good ones among them are counted");
+        assert_eq!(batch.rejected_by_reason(), *by_reason);
+        assert_eq!((batch.records, batch.clicks()), (19, 3), "the valid ones among them are counted");
+        assert_eq!(batch.rejected(), 16);
+        let left_out = |offset| batch.sources[0].left_out.iter().find(|record| record.offset == offset).unwrap().cause;
+        assert_eq!(left_out(301), Cause::Rejected(Reason::NoValue));
+        assert_eq!(left_out(316), Cause::Rejected(Reason::EventTimeInFuture));
+        assert_eq!(batch.sources[0].left_out.len(), 16);
         assert!(rejects.samples.iter().all(|sample| !sample.value.contains("u_1233")));
     }
 
     #[test]
-    fn an_odd_envelope_costs_nothing() {
-        let value = good();
+    fn unused_and_unknown_fields_of_the_envelope_may_be_anything() {
+        let value = click();
         for record in [
             format!(r#"{{"offset":1,"value":"{value}"}}"#),
             format!(
@@ -306,60 +341,119 @@ mod tests {
                 r#"{{"offset":1,"value":"{value}","headers":[{{}},{{"h":[-128,127]}}],"key":"AA==","new":{{"a":[[[1]]]}}}}"#
             ),
             format!(r#"{{"offset":1,"value":"{value}","headers":null,"topic":7,"partition":"x"}}"#),
-            format!(r#"{{"offset":0,"offset":1,"value":null,"value":"{value}"}}"#),
             format!(r#"{{"offset":1,"value":"{}"}}"#, value.replace('=', "\\u003d").replace('/', "\\/")),
         ] {
-            assert_eq!(told(&one(&record)), ["clicks-0 2022-12-27T16:50Z#4 1 p1"], "{record}");
+            assert_eq!(clicks(&one(&record)), ["clicks-0 2022-12-27T16:50Z#4 1 p1"], "{record}");
         }
     }
 
     #[test]
-    fn a_record_that_is_none_is_rejected_with_its_offset_where_it_has_one() {
-        let value = good();
-        for (record, reason, offset) in [
-            (r#"{"offset":5,"value":null}"#.to_owned(), Reason::NoValue, 5),
-            (r#"{"offset":5}"#.to_owned(), Reason::NoValue, 5),
-            (r#"{"offset":5,"value":7}"#.to_owned(), Reason::NotBase64, 5),
-            (r#"{"offset":5,"value":1e400}"#.to_owned(), Reason::NotBase64, 5),
-            (r#"{"offset":5,"value":"AAA"}"#.to_owned(), Reason::NotBase64, 5),
-            (format!(r#"{{"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
-            (format!(r#"{{"offset":-1,"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
-            (format!(r#"{{"offset":1.5,"value":"{value}"}}"#), Reason::MalformedRecord, NO_OFFSET),
-            (format!(r#"[5,"{value}"]"#), Reason::MalformedRecord, NO_OFFSET),
-            ("null".to_owned(), Reason::MalformedRecord, NO_OFFSET),
-            ("[]".to_owned(), Reason::MalformedRecord, NO_OFFSET),
+    fn a_record_without_a_usable_value_is_rejected() {
+        for (record, reason) in [
+            (r#"{"offset":5,"value":null}"#, Reason::NoValue),
+            (r#"{"offset":5}"#, Reason::NoValue),
+            (r#"{"offset":5,"value":"AAA"}"#, Reason::NotBase64),
+            (r#"{"offset":5,"value":"😀"}"#, Reason::NotBase64),
         ] {
-            let batch = one(&record);
-            let rejects = &batch.sources[0].rejects;
-            assert_eq!(rejects.by_reason.keys().collect::<Vec<_>>(), [&reason], "{record}");
-            assert_eq!(rejects.offsets, [offset], "{record}");
+            let batch = one(record);
+            let source = &batch.sources[0];
+            assert_eq!(source.rejects.by_reason.keys().collect::<Vec<_>>(), [&reason], "{record}");
+            assert_eq!(source.rejects.offsets, [5], "{record}");
+            assert_eq!(source.left_out, [LeftOut { offset: 5, cause: Cause::Rejected(reason) }], "{record}");
         }
-        assert_eq!(decode(r#"{"records":{"clicks-0":"no list"}}"#).rejected(), 1);
     }
 
     #[test]
-    fn a_record_that_comes_twice_in_a_batch_is_counted_once() {
-        let record = format!(r#"{{"offset":1,"value":"{}"}}"#, good());
-        let batch =
-            decode(&format!(r#"{{"records":{{"a-0":[{record},{record}],"a-1":[{record}],"a-0":[{record}]}}}}"#));
+    fn a_stale_record_is_left_out() {
+        let value = STANDARD.encode_to_string(r#"{"event_time":0,"product_id":"p1","action":"click"}"#);
+        let batch = one(&format!(r#"{{"offset":7,"value":"{value}"}}"#));
+        assert_eq!((batch.stale(), batch.rejected()), (1, 0));
+        assert_eq!(batch.sources[0].left_out, [LeftOut { offset: 7, cause: Cause::Stale }]);
+    }
+
+    #[test]
+    fn a_record_of_another_shape_fails_the_whole_batch() {
+        let value = click();
+        for (record, problem) in [
+            (format!(r#"{{"value":"{value}"}}"#), "missing field `offset`"),
+            (
+                format!(r#"{{"offset":-1,"value":"{value}"}}"#),
+                "invalid value: integer `-1`, expected an offset of 0 or more",
+            ),
+            (
+                format!(r#"{{"offset":9223372036854775808,"value":"{value}"}}"#),
+                "invalid value: integer `9223372036854775808`, expected i64",
+            ),
+            (format!(r#"{{"offset":1.5,"value":"{value}"}}"#), "invalid type: floating point `1.5`, expected i64"),
+            (format!(r#"{{"offset":"5","value":"{value}"}}"#), "invalid type: string \"…\", expected i64"),
+            (format!(r#"{{"offset":null,"value":"{value}"}}"#), "invalid type: null, expected i64"),
+            (r#"{"offset":5,"value":7}"#.to_owned(), "invalid type: integer `7`, expected a string"),
+            (r#"{"offset":5,"value":{}}"#.to_owned(), "invalid type: map, expected a string"),
+            (r#"{"offset":5,"value":1e400}"#.to_owned(), "number out of range"),
+            (format!(r#"{{"offset":5,"offset":5,"value":"{value}"}}"#), "duplicate field `offset`"),
+            (format!(r#"[5,"{value}"]"#), "invalid type: sequence, expected an object"),
+            ("null".to_owned(), "invalid type: null, expected an object"),
+            ("[]".to_owned(), "invalid type: sequence, expected an object"),
+            (r#""u_1233""#.to_owned(), "invalid type: string \"…\", expected an object"),
+        ] {
+            // Other records before and after it do not matter.
+            let valid = format!(r#"{{"offset":1,"value":"{value}"}}"#);
+            let message = try_decode(&event_of(&format!("{valid},{record},{valid}"))).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("the event is not an MSK batch: {problem}")), "{record}: {message}");
+            assert!(message.contains("at line 1 column"), "{message}");
+            assert!(!message.contains("1233"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_a_batch_holds_twice_is_counted_once() {
+        let record = format!(r#"{{"offset":1,"value":"{}"}}"#, click());
+        let batch = decode(&format!(r#"{{"records":{{"a-0":[{record},{record},{record}],"a-1":[{record}]}}}}"#));
         assert_eq!((batch.records, batch.clicks(), batch.repeated, batch.sources.len()), (4, 2, 2, 2));
     }
 
     #[test]
-    fn records_out_of_order_are_brought_into_order() {
-        let record = |offset| format!(r#"{{"offset":{offset},"value":"{}"}}"#, good());
+    fn clicks_are_sorted_by_offset() {
+        let record = |offset| format!(r#"{{"offset":{offset},"value":"{}"}}"#, click());
         let batch = decode(&format!(r#"{{"records":{{"a-0":[{},{},{}]}}}}"#, record(9), record(3), record(5)));
         let offsets: Vec<_> = batch.sources[0].clicks.iter().map(|click| click.offset).collect();
         assert_eq!(offsets, [3, 5, 9]);
     }
 
     #[test]
-    fn an_event_of_another_kind_is_an_error_and_an_empty_batch_is_none() {
-        let policy = Policy { counted_actions: vec!["click".into()], max_event_age: Duration::from_hours(2) };
-        for event in ["{}", "[]", "null", r#"{"Records":[]}"#, r#"{"records":[]}"#, r#"{"records":null}"#] {
-            let error = Batch::decode(event.as_bytes(), None, &policy, UnixMillis(0)).unwrap_err();
-            assert!(error.to_string().starts_with("the event is no MSK batch"), "{event}: {error}");
+    fn an_event_of_another_shape_is_an_error() {
+        let record = format!(r#"{{"offset":1,"value":"{}"}}"#, click());
+        for event in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#""records""#,
+            r#"{"Records":[]}"#,
+            r#"{"records":[]}"#,
+            r#"{"records":null}"#,
+            r#"{"records":"u_1233 \" u_1233"}"#,
+            r#"{"records":{"clicks-0":null}}"#,
+            r#"{"records":{"clicks-0":{}}}"#,
+            r#"{"records":{"clicks-0":"no list"}}"#,
+            r#"{"records":{},"records":{}}"#,
+            &format!(r#"[{{"clicks-0":[{record}]}}]"#),
+            &format!(r#"{{"records":{{"clicks-0":[{record}],"clicks-0":[{record}]}}}}"#),
+            &format!(r#"{{"records":{{"":[{record}]}}}}"#),
+            &format!(r#"{{"records":{{"clicks-0":[{record}]}}"#),
+        ] {
+            let message = try_decode(event).unwrap_err().to_string();
+            assert!(message.starts_with("the event is not an MSK batch: "), "{event}: {message}");
+            assert!(
+                message.contains("Invoke count-clicks only through an Amazon MSK event source mapping"),
+                "{message}"
+            );
+            assert!(!message.contains("u_1233"), "{message}");
         }
+    }
+
+    #[test]
+    fn an_empty_batch_has_no_records() {
         assert_eq!(decode(r#"{"records":{}}"#).records, 0);
         assert_eq!(decode(r#"{"records":{"clicks-0":[]},"eventSource":7}"#).records, 0);
     }

@@ -8,7 +8,7 @@ use hot_products::{
     store::{CountersTable, StoreError},
 };
 
-use crate::{batch::Batch, cursors::CursorCache};
+use crate::{batch::DecodedBatch, cursors::CursorCache};
 
 /// How far counting got with the clicks of one chain.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct ChainCounter<'a> {
     /// What the instance remembers of the chains.
     pub(crate) cursors: &'a CursorCache,
     /// The batch, which names the products.
-    pub(crate) batch: &'a Batch,
+    pub(crate) batch: &'a DecodedBatch,
     /// How long items live after their minute's end.
     pub(crate) retention: Duration,
 }

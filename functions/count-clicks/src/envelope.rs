@@ -1,147 +1,129 @@
-//! The shape of Lambda's Kafka event, as far as it matters: read by hand, for a derived `Deserialize` would take an array
-//! for an object and refuse a field that stands twice.
+//! The JSON that Lambda's event source mapping for Kafka wraps around the records of a batch, as far as decoding needs it.
+//!
+//! Lambda writes the envelope, producers write only what is inside a value. So the envelope is read strictly: an event of
+//! another shape fails the invocation, and Lambda keeps it for another delivery. To reject its records instead would
+//! commit clicks that were never read.
+//!
+//! Format: AWS Lambda Developer Guide, "Using Lambda with Amazon MSK", "Example event".
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use hot_products::{Reason, click::Text, rejects::NO_OFFSET};
+use hot_products::click::Text;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::value::RawValue;
+use thiserror::Error;
 
-/// What counts of an event: the entries of `records`, also where it stands twice, with the records of a source read as
-/// `R`.
-pub(crate) struct Envelope<'a, R>(Vec<Entries<'a, R>>);
+/// The event is not a batch as Lambda's event source mapping for Kafka sends it.
+///
+/// Nothing was counted, and nothing may be committed: the invocation has to fail.
+#[derive(Debug, Error)]
+#[error(
+    "the event is not an MSK batch: {problem}. Nothing was counted. Invoke count-clicks only through an Amazon MSK event source \
+     mapping; if this event came from one, its format has changed: deploy a version that reads it before Kafka deletes \
+     the records"
+)]
+pub struct NotAnMskBatch {
+    problem: String,
+}
 
-impl<'a, R> Envelope<'a, R> {
-    /// The sources by name, each with its records; one that stands twice comes twice.
-    pub(crate) fn into_sources(self) -> impl Iterator<Item = (Text<'a>, R)> {
-        self.0.into_iter().flat_map(|entries| entries.0)
+impl From<serde_json::Error> for NotAnMskBatch {
+    fn from(error: serde_json::Error) -> Self {
+        // The parser quotes a string that it did not expect. It may hold a user's id, and up to 6 MB.
+        let mut problem = error.to_string();
+        if let (Some(start), Some(end)) = (problem.find('"'), problem.rfind('"')) {
+            problem.replace_range(start..=end, "\"…\"");
+        }
+        Self { problem }
     }
 }
 
+pub(crate) type Records<'a> = BTreeMap<Text<'a>, Vec<Object<EnvelopeRecord<'a>>>>;
+
+/// The event.
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum EnvelopeField {
-    Records,
-    #[serde(other)]
-    Other,
+pub(crate) struct Envelope<'a> {
+    /// The records by topic partition, such as `clicks-0`.
+    #[serde(borrow, deserialize_with = "records")]
+    pub(crate) records: Records<'a>,
 }
 
-impl<'de, R: Deserialize<'de>> Deserialize<'de> for Envelope<'de, R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EnvelopeVisitor<R>(PhantomData<R>);
-
-        impl<'de, R: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<R> {
-            type Value = Envelope<'de, R>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with `records`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut records = Vec::new();
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        EnvelopeField::Records => records.push(map.next_value()?),
-                        EnvelopeField::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                if records.is_empty() { Err(de::Error::missing_field("records")) } else { Ok(Envelope(records)) }
-            }
-        }
-
-        deserializer.deserialize_map(EnvelopeVisitor(PhantomData))
+impl<'a> Envelope<'a> {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// When it is not of Lambda's format.
+    pub(crate) fn parse(event: &'a [u8]) -> Result<Self, NotAnMskBatch> {
+        Ok(serde_json::from_slice::<Object<Self>>(event)?.0)
     }
 }
 
-/// The entries of an object in their order, a name that stands twice included.
-struct Entries<'a, V>(Vec<(Text<'a>, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<'de, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<V>(PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-            type Value = Entries<'de, V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of records by topic partition")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
-    }
-}
-
-/// What counts of a record; the source is known from the records' name, and keys, headers and timestamps don't matter.
-pub(crate) struct Record<'a> {
-    /// From 0.
+/// One record. Keys, headers and timestamps do not matter here.
+#[derive(Deserialize)]
+pub(crate) struct EnvelopeRecord<'a> {
+    /// The record's offset in its topic partition, 0 or more.
+    #[serde(deserialize_with = "offset")]
     pub(crate) offset: i64,
-    /// Base64, if it is well.
+    /// The value in Base64; `None` for a tombstone.
+    #[serde(borrow)]
     pub(crate) value: Option<Text<'a>>,
 }
 
-/// Reads a record of the wrong shape once more, slowly, to save its offset if it has one, and to name what is wrong.
-pub(crate) fn why_malformed(record: &str) -> (i64, Reason) {
-    let fields = serde_json::from_str(record).map_or(Vec::new(), |Entries::<&RawValue>(fields)| fields);
-    let last = |name| fields.iter().rfind(|(field, _)| field.0 == name).map(|(_, value)| value.get());
-    match last("offset").and_then(|offset| serde_json::from_str(offset).ok()) {
-        Some(offset @ 0..) if !last("value").is_some_and(|value| value.starts_with('"')) => (offset, Reason::NotBase64),
-        Some(offset @ 0..) => (offset, Reason::MalformedRecord),
-        _ => (NO_OFFSET, Reason::MalformedRecord),
+/// Reads the records. A map's own `Deserialize` would silently drop the first of two entries with the same name.
+fn records<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Records<'de>, D::Error> {
+    struct RecordsVisitor;
+
+    impl<'de> Visitor<'de> for RecordsVisitor {
+        type Value = Records<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of records by topic partition")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut records = Records::new();
+            while let Some((Text(name), of_name)) = map.next_entry()? {
+                if name.is_empty() {
+                    return Err(A::Error::custom("a topic partition without a name"));
+                }
+                if records.insert(Text(name), of_name).is_some() {
+                    return Err(A::Error::custom("a duplicate topic partition"));
+                }
+            }
+            Ok(records)
+        }
+    }
+
+    deserializer.deserialize_map(RecordsVisitor)
+}
+
+fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    match i64::deserialize(deserializer)? {
+        offset @ 0.. => Ok(offset),
+        negative => Err(D::Error::invalid_value(Unexpected::Signed(negative), &"an offset of 0 or more")),
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Field {
-    Offset,
-    Value,
-    #[serde(other)]
-    Other,
-}
+/// A `T` that is written as an object. A derived `Deserialize` alone also takes an array of a struct's fields.
+pub(crate) struct Object<T>(pub(crate) T);
 
-impl<'de> Deserialize<'de> for Record<'de> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RecordVisitor;
+        struct ObjectVisitor<T>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for RecordVisitor {
-            type Value = Record<'de>;
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a Kafka record")
+                f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut offset, mut value) = (None, None);
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        Field::Offset => offset = Some(map.next_value()?),
-                        Field::Value => value = map.next_value()?,
-                        Field::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                match offset {
-                    Some(offset @ 0..) => Ok(Record { offset, value }),
-                    _ => Err(de::Error::custom("a record has an offset from 0")),
-                }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
             }
         }
 
-        deserializer.deserialize_map(RecordVisitor)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }

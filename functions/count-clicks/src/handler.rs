@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +13,7 @@ use std::{
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
 use hot_products::{
-    Bucket, Clock, Source, UnixMillis,
+    Bucket, Clock, Reason, Source, UnixMillis,
     metrics::{self, Unit},
     protocol::Click,
     store::{CountersTable, RejectsTable, StoreError},
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::{
     CountSettings,
-    batch::{Batch, NoBatch, SourceBatch},
+    batch::{DecodedBatch, LeftOut, NotAnMskBatch, SourceBatch},
     count::{ChainCounter, Progress, Stopped},
     cursors::CursorCache,
 };
@@ -32,35 +33,59 @@ use crate::{
 /// What is kept of an invocation's time to answer: no work is under way any more this long before the deadline.
 pub const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// What an invocation did: what it returns, and logs as metrics. Each record is in exactly one of `counted`, `ignored`,
-/// `stale`, `rejected` and `already_counted`, unless the invocation failed before it came to it.
+/// What an invocation did. The function returns it and logs it as metrics. Each record is in exactly one of `counted`,
+/// `ignored`, `stale`, `rejected` and `already_counted`, unless the invocation failed first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Summary {
+pub struct CountSummary {
     /// Records in the batch.
     pub records: u64,
     /// Records that this invocation added to the counters.
     pub counted: u64,
     /// Records whose action is not counted.
     pub ignored: u64,
-    /// Records too old for any window to come.
+    /// Records that are too old to be counted.
     pub stale: u64,
-    /// Records that are no event, or one that can't be true.
+    /// Records that are not valid events, or are from the future.
     pub rejected: u64,
-    /// Records that the counters held already. Also those of an update whose answer was lost and that was retried.
+    /// How many of them for each reason.
+    pub rejected_by_reason: BTreeMap<Reason, u64>,
+    /// Records that the counters contained already. Includes those of an update that was retried because its answer was
+    /// lost.
     pub already_counted: u64,
     /// Writes to the counters, refused ones included.
     pub updates: u64,
-    /// Write units consumed by the writes that were applied, of counters and rejected events.
+    /// Write units of the writes that were applied, to counters and rejected events.
     pub write_units: u64,
-    /// The size of the largest item that was written, in KB, rounded up; `None` where none was.
+    /// The size of the largest item that was written, in KB, rounded up; `None` when none was.
     pub largest_item_kb: Option<u64>,
-    /// The newest event time among the clicks, epoch milliseconds; `None` where there is no click.
+    /// The newest event time of the clicks, epoch milliseconds; `None` when there is no click.
     pub newest_event_time: Option<i64>,
-    /// How far that lies behind the clock, in milliseconds; zero when ahead.
+    /// How far that is behind the clock, in milliseconds; zero when it is ahead.
     pub lag_ms: Option<u64>,
+    /// The stale and rejected records of each topic partition that has any. For callers in the same process: it is not
+    /// part of the returned JSON, which Lambda limits to 6 MB.
+    #[serde(skip)]
+    pub left_out: Vec<(Source, Vec<LeftOut>)>,
 }
 
-impl Summary {
+impl CountSummary {
+    /// The summary of a batch of which nothing is written yet.
+    fn of(batch: &DecodedBatch, now: UnixMillis) -> Self {
+        let left_out = batch.sources.iter().filter(|source| !source.left_out.is_empty());
+        Self {
+            records: batch.records,
+            ignored: batch.ignored,
+            stale: batch.stale(),
+            rejected: batch.rejected(),
+            rejected_by_reason: batch.rejected_by_reason(),
+            already_counted: batch.repeated,
+            newest_event_time: batch.newest_event_time.map(|time| time.0),
+            lag_ms: batch.newest_event_time.map(|time| now.since(time).as_millis() as u64),
+            left_out: left_out.map(|source| (source.source.clone(), source.left_out.clone())).collect(),
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, progress: &Progress) {
         self.counted += progress.counted;
         self.already_counted += progress.already_counted;
@@ -69,7 +94,8 @@ impl Summary {
         self.largest_item_kb = self.largest_item_kb.max((progress.counted > 0).then_some(progress.largest_update));
     }
 
-    /// The summary as the one line that the function, deployed as `function`, logs, with what went wrong if anything did.
+    /// The one line that the function, deployed under the name `function`, logs: the summary, and the error if there is
+    /// one.
     pub fn log_line(&self, function: &str, now: UnixMillis, error: Option<&CountError>) -> String {
         let count = |value| (Unit::Count, Some(value));
         let metrics = [
@@ -87,6 +113,7 @@ impl Summary {
         .map(|(name, (unit, value))| (name, unit, value));
         let fields = [
             self.newest_event_time.map(|time| ("newest_event_time", json!(time))),
+            (self.rejected > 0).then(|| ("rejected_by_reason", json!(self.rejected_by_reason))),
             error.map(|error| ("error", json!(error.to_string()))),
         ];
         metrics::line(function, now, &metrics, fields.into_iter().flatten())
@@ -96,9 +123,9 @@ impl Summary {
 /// Why an invocation failed. Lambda then delivers the batch again, and what was counted is skipped.
 #[derive(Debug, Error)]
 pub enum CountError {
-    /// The event is no Kafka batch.
+    /// The event is not an MSK batch.
     #[error(transparent)]
-    NoBatch(#[from] NoBatch),
+    NotAnMskBatch(#[from] NotAnMskBatch),
     /// Storage failed.
     #[error("the batch will come again, {done} of {all} writes' items are done: {source}")]
     Storage {
@@ -152,25 +179,24 @@ impl CountClicks {
         self.counters.connect().await
     }
 
-    /// Counts the batch `event`, an MSK event's JSON, and is done [`ANSWER_TIME`] before `deadline`. The summary says
-    /// what was done also where the invocation failed.
+    /// Counts the batch `event`, the JSON of an MSK event, and finishes [`ANSWER_TIME`] before `deadline`. The summary also
+    /// says what was done when the invocation fails.
     ///
     /// # Errors
-    /// When storage failed or the time was up: the batch has to come again. No record's content is an error.
-    pub async fn handle(&self, event: impl AsRef<[u8]>, deadline: UnixMillis) -> (Summary, Result<(), CountError>) {
-        let mut summary = Summary::default();
+    /// When storage failed, the time was up, or the event is not an MSK batch: the batch has to be redelivered. A record's
+    /// value is never an error.
+    pub async fn handle(
+        &self,
+        event: impl AsRef<[u8]>,
+        deadline: UnixMillis,
+    ) -> (CountSummary, Result<(), CountError>) {
         let now = self.clock.now();
-        let batch = match Batch::decode(event.as_ref(), self.settings.source_epoch, &self.settings.policy, now) {
+        let policy = &self.settings.policy;
+        let batch = match DecodedBatch::decode(event.as_ref(), self.settings.source_epoch, policy, now) {
             Ok(batch) => batch,
-            Err(error) => return (summary, Err(error.into())),
+            Err(error) => return (CountSummary::default(), Err(error.into())),
         };
-        summary.records = batch.records;
-        summary.ignored = batch.ignored;
-        summary.stale = batch.stale;
-        summary.rejected = batch.rejected();
-        summary.already_counted = batch.repeated;
-        summary.newest_event_time = batch.newest_event_time.map(|time| time.0);
-        summary.lag_ms = batch.newest_event_time.map(|time| now.since(time).as_millis() as u64);
+        let mut summary = CountSummary::of(&batch, now);
 
         let all = batch.sources.iter().map(|source| source.buckets.len()).sum();
         let mut done = 0;
@@ -194,9 +220,9 @@ impl CountClicks {
     /// then at least among the rejected.
     async fn write(
         &self,
-        batch: &Batch,
+        batch: &DecodedBatch,
         now: UnixMillis,
-        summary: &mut Summary,
+        summary: &mut CountSummary,
         done: &mut usize,
     ) -> Result<(), StoreError> {
         let width = self.settings.write_concurrency;
@@ -241,8 +267,45 @@ impl CountClicks {
 }
 
 /// The chains of a batch: bucket and topic partition, with their clicks.
-fn chains(batch: &Batch) -> impl Iterator<Item = (Bucket, &Source, &[Click])> {
+fn chains(batch: &DecodedBatch) -> impl Iterator<Item = (Bucket, &Source, &[Click])> {
     batch.sources.iter().flat_map(|SourceBatch { source, clicks, buckets, .. }| {
         buckets.iter().map(move |(bucket, range)| (*bucket, source, &clicks[range.clone()]))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::batch::Cause;
+
+    fn summary() -> CountSummary {
+        CountSummary {
+            records: 3,
+            rejected: 2,
+            stale: 1,
+            rejected_by_reason: BTreeMap::from([(Reason::NotJson, 2)]),
+            left_out: vec![(Source::new("clicks-0", None), vec![LeftOut { offset: 7, cause: Cause::Stale }])],
+            ..CountSummary::default()
+        }
+    }
+
+    #[test]
+    fn the_returned_json_has_the_rejects_by_reason_and_no_list_of_records() {
+        let json = serde_json::to_value(summary()).unwrap();
+        assert_eq!(json["rejected_by_reason"], json!({"not_json": 2}));
+        assert_eq!(json.get("left_out"), None);
+    }
+
+    #[test]
+    fn the_log_line_has_the_rejects_by_reason_as_a_field_and_not_as_a_metric() {
+        let line: Value = serde_json::from_str(&summary().log_line("shop", UnixMillis(5), None)).unwrap();
+        assert_eq!(line["rejected_by_reason"], json!({"not_json": 2}));
+        let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+        assert!(metrics.iter().any(|metric| metric["Name"] == "rejected"));
+        assert!(metrics.iter().all(|metric| metric["Name"] != "rejected_by_reason"));
+        let without = CountSummary::default().log_line("shop", UnixMillis(5), None);
+        assert!(!without.contains("rejected_by_reason"), "{without}");
+    }
 }

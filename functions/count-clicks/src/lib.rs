@@ -1,14 +1,14 @@
-//! `count-clicks`: an MSK batch becomes updates of minute counters.
+//! `count-clicks`: the Lambda function that turns an MSK batch into updates of minute counters.
 //!
-//! [`batch`] decodes what Lambda hands over and sorts every record into its outcome; `count` brings the counted ones
-//! into the table, whatever is already there; the [`handler`] does one after the other for an invocation.
+//! [`batch`] decodes Lambda's event and classifies its records. `count` adds the clicks to the counters, each exactly
+//! once. The [`handler`] does both for one invocation; start reading there.
 
 pub mod batch;
 mod count;
 mod cursors;
 mod envelope;
 pub mod handler;
-pub mod settings;
+mod settings;
 
-pub use handler::{CountClicks, CountError, Summary};
+pub use handler::{CountClicks, CountError, CountSummary};
 pub use settings::CountSettings;

@@ -47,7 +47,7 @@ async fn main() -> Result<(), Error> {
         }
         result.map(|()| summary).map_err(|error| Diagnostic {
             error_type: match &error {
-                CountError::NoBatch(_) => "NoBatch",
+                CountError::NotAnMskBatch(_) => "NotAnMskBatch",
                 CountError::Storage { .. } => "Storage",
                 CountError::OutOfTime { .. } => "OutOfTime",
             }

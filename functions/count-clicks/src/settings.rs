@@ -3,26 +3,26 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use hot_products::{
-    Policy,
+    Policy, defaults,
     settings::{SettingError, Settings, wrong},
 };
 
-/// What `count-clicks` is told by its environment.
+/// The settings of `count-clicks`. The defaults are in [`defaults`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountSettings {
-    /// `COUNTERS_TABLE`: the minute counters.
+    /// `COUNTERS_TABLE`: the table of the minute counters.
     pub counters_table: String,
-    /// `REJECTS_TABLE`: the rejected events.
+    /// `REJECTS_TABLE`: the table of the rejected events.
     pub rejects_table: String,
-    /// `COUNTED_ACTIONS` (`click`) and `MAX_EVENT_AGE` (2 h).
+    /// `COUNTED_ACTIONS` and `MAX_EVENT_AGE`.
     pub policy: Policy,
-    /// `RETENTION` (26 h): how long counters live after their minute's end.
+    /// `RETENTION`: how long counters live after the end of their minute.
     pub retention: Duration,
-    /// `REJECT_RETENTION` (14 days): how long rejected events are kept.
+    /// `REJECT_RETENTION`: how long rejected events are kept.
     pub reject_retention: Duration,
-    /// `SOURCE_EPOCH` (none): which life of the topic this is.
+    /// `SOURCE_EPOCH`: the epoch of the topic's offsets. To be raised when the topic is recreated or moved.
     pub source_epoch: Option<NonZeroU32>,
-    /// `WRITE_CONCURRENCY` (16): how many items are written at a time.
+    /// `WRITE_CONCURRENCY`: how many items are written at the same time, 1 to 256.
     pub write_concurrency: usize,
 }
 
@@ -31,11 +31,12 @@ impl CountSettings {
     ///
     /// # Errors
     /// The first that is missing or wrong.
-    pub fn read<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Self, SettingError> {
-        let retention = settings.duration("RETENTION", Duration::from_hours(26))?;
-        let max_event_age = settings.duration("MAX_EVENT_AGE", Duration::from_hours(2))?;
+    pub fn read(settings: &Settings) -> Result<Self, SettingError> {
+        let retention = settings.duration("RETENTION", defaults::RETENTION)?;
+        let max_event_age = settings.duration("MAX_EVENT_AGE", defaults::MAX_EVENT_AGE)?;
         if max_event_age >= retention {
-            // An item that expired would be begun anew by a late click, and count again what it had counted.
+            // A late click would create an expired item anew, without its `last_offset`, and redelivered clicks would be
+            // counted twice.
             return Err(wrong(
                 "MAX_EVENT_AGE",
                 humantime::format_duration(max_event_age).to_string(),
@@ -43,13 +44,16 @@ impl CountSettings {
             ));
         }
         Ok(Self {
-            counters_table: settings.required("COUNTERS_TABLE", "the name of the minute counters' table")?,
-            rejects_table: settings.required("REJECTS_TABLE", "the name of the rejected events' table")?,
-            policy: Policy { counted_actions: settings.list("COUNTED_ACTIONS", "click")?, max_event_age },
+            counters_table: settings.required("COUNTERS_TABLE", "the name of the table of minute counters")?,
+            rejects_table: settings.required("REJECTS_TABLE", "the name of the table of rejected events")?,
+            policy: Policy {
+                counted_actions: settings.list("COUNTED_ACTIONS", defaults::COUNTED_ACTION)?,
+                max_event_age,
+            },
             retention,
-            reject_retention: settings.duration("REJECT_RETENTION", Duration::from_hours(14 * 24))?,
+            reject_retention: settings.duration("REJECT_RETENTION", defaults::REJECT_RETENTION)?,
             source_epoch: settings.epoch("SOURCE_EPOCH")?,
-            write_concurrency: settings.number("WRITE_CONCURRENCY", 16, 1..=256)?,
+            write_concurrency: settings.number("WRITE_CONCURRENCY", defaults::WRITE_CONCURRENCY, 1..=256)?,
         })
     }
 }
@@ -59,14 +63,11 @@ mod tests {
     use super::*;
 
     fn read(changes: &[(&str, &str)]) -> Result<CountSettings, SettingError> {
-        CountSettings::read(&Settings::new(|name| {
-            let set = [("COUNTERS_TABLE", "c"), ("REJECTS_TABLE", "r")];
-            changes.iter().chain(&set).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }))
+        CountSettings::read(&[("COUNTERS_TABLE", "c"), ("REJECTS_TABLE", "r")].iter().chain(changes).copied().collect())
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_design() {
+    fn the_defaults_are_the_documented_ones() {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.retention, Duration::from_hours(26));
         assert_eq!(settings.policy.max_event_age, Duration::from_hours(2));
@@ -75,15 +76,15 @@ mod tests {
     }
 
     #[test]
-    fn events_must_go_stale_before_their_counters_expire() {
+    fn the_maximum_event_age_must_be_below_the_retention() {
         let message = read(&[("MAX_EVENT_AGE", "26h")]).unwrap_err().to_string();
         assert_eq!(message, r#"MAX_EVENT_AGE is "1day 2h": must be below RETENTION, which is 1day 2h"#);
         assert!(read(&[("MAX_EVENT_AGE", "25h 59m")]).is_ok());
     }
 
     #[test]
-    fn a_table_must_be_named() {
+    fn a_table_name_is_required() {
         let message = read(&[("REJECTS_TABLE", "")]).unwrap_err().to_string();
-        assert_eq!(message, "REJECTS_TABLE is not set: set it to the name of the rejected events' table");
+        assert_eq!(message, "REJECTS_TABLE is not set: set it to the name of the table of rejected events");
     }
 }

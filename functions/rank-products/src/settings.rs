@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use hot_products::{
+    defaults,
     settings::{SettingError, Settings},
     snapshot::MAX_TOP_N,
 };
 
-/// What `rank-products` is told by its environment.
+/// The settings of `rank-products`. The defaults are in [`defaults`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankSettings {
-    /// `COUNTERS_TABLE`: the minute counters.
+    /// `COUNTERS_TABLE`: the table of the minute counters.
     pub counters_table: String,
-    /// `SNAPSHOTS_TABLE`: the snapshots.
+    /// `SNAPSHOTS_TABLE`: the table of the snapshots.
     pub snapshots_table: String,
-    /// `TOP_N` (100): how many products a snapshot holds.
+    /// `TOP_N`: how many products a snapshot holds, 1 to [`MAX_TOP_N`].
     pub top_n: usize,
-    /// `SNAPSHOT_RETENTION` (30 days): how long snapshots live after their window's end.
+    /// `SNAPSHOT_RETENTION`: how long snapshots live after the end of their window.
     pub snapshot_retention: Duration,
-    /// `READ_CONCURRENCY` (16): how many buckets are read at a time.
+    /// `READ_CONCURRENCY`: how many buckets are read at the same time, 1 to 480.
     pub read_concurrency: usize,
 }
 
@@ -27,13 +28,13 @@ impl RankSettings {
     ///
     /// # Errors
     /// The first that is missing or wrong.
-    pub fn read<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Self, SettingError> {
+    pub fn read(settings: &Settings) -> Result<Self, SettingError> {
         Ok(Self {
-            counters_table: settings.required("COUNTERS_TABLE", "the name of the minute counters' table")?,
-            snapshots_table: settings.required("SNAPSHOTS_TABLE", "the name of the snapshots' table")?,
-            top_n: settings.number("TOP_N", 100, 1..=MAX_TOP_N)?,
-            snapshot_retention: settings.duration("SNAPSHOT_RETENTION", Duration::from_hours(30 * 24))?,
-            read_concurrency: settings.number("READ_CONCURRENCY", 16, 1..=480)?,
+            counters_table: settings.required("COUNTERS_TABLE", "the name of the table of minute counters")?,
+            snapshots_table: settings.required("SNAPSHOTS_TABLE", "the name of the table of snapshots")?,
+            top_n: settings.number("TOP_N", defaults::TOP_N, 1..=MAX_TOP_N)?,
+            snapshot_retention: settings.duration("SNAPSHOT_RETENTION", defaults::SNAPSHOT_RETENTION)?,
+            read_concurrency: settings.number("READ_CONCURRENCY", defaults::READ_CONCURRENCY, 1..=480)?,
         })
     }
 }
@@ -43,19 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_must_fit_an_item() {
-        let read = |top_n: &'static str| {
-            RankSettings::read(&Settings::new(move |name| Some(if name == "TOP_N" { top_n } else { "" }.to_owned())))
+    fn a_snapshot_must_fit_into_an_item() {
+        let read = |top_n: &str, table: &str| {
+            RankSettings::read(&[("TOP_N", top_n), ("COUNTERS_TABLE", table), ("SNAPSHOTS_TABLE", table)].into())
         };
-        assert!(read("1001").unwrap_err().to_string().contains("COUNTERS_TABLE"));
-        let read = |top_n: &'static str| {
-            RankSettings::read(&Settings::new(move |name| match name {
-                "TOP_N" => Some(top_n.to_owned()),
-                "COUNTERS_TABLE" | "SNAPSHOTS_TABLE" => Some(name.to_owned()),
-                _ => None,
-            }))
-        };
-        assert_eq!(read("").unwrap().top_n, 100);
-        assert_eq!(read("1001").unwrap_err().to_string(), r#"TOP_N is "1001": give a whole number from 1 to 1000"#);
+        assert!(read("1001", "").unwrap_err().to_string().contains("COUNTERS_TABLE"));
+        assert_eq!(read("", "t").unwrap().top_n, 100);
+        assert_eq!(
+            read("1001", "t").unwrap_err().to_string(),
+            r#"TOP_N is "1001": give a whole number from 1 to 1000"#
+        );
     }
 }

@@ -4,14 +4,14 @@ use hot_products::settings::{SettingError, Settings, wrong};
 
 use crate::Caching;
 
-/// What `read-board` is told by its environment.
+/// The settings of `read-board`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardSettings {
-    /// `COUNTERS_TABLE`: the minute counters.
+    /// `COUNTERS_TABLE`: the table of the minute counters.
     pub counters_table: String,
-    /// `SNAPSHOTS_TABLE`: the snapshots.
+    /// `SNAPSHOTS_TABLE`: the table of the snapshots.
     pub snapshots_table: String,
-    /// `BOARD_ACCESS` (`iam`): who may call the function. What only some may read, no shared cache may keep.
+    /// `BOARD_ACCESS` (`iam` by default): who may call the function. Shared caches may keep only public answers.
     pub caching: Caching,
 }
 
@@ -20,11 +20,11 @@ impl BoardSettings {
     ///
     /// # Errors
     /// The first that is missing or wrong.
-    pub fn read<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Self, SettingError> {
+    pub fn read(settings: &Settings) -> Result<Self, SettingError> {
         Ok(Self {
-            counters_table: settings.required("COUNTERS_TABLE", "the name of the minute counters' table")?,
-            snapshots_table: settings.required("SNAPSHOTS_TABLE", "the name of the snapshots' table")?,
-            caching: match settings.optional("BOARD_ACCESS").as_deref() {
+            counters_table: settings.required("COUNTERS_TABLE", "the name of the table of minute counters")?,
+            snapshots_table: settings.required("SNAPSHOTS_TABLE", "the name of the table of snapshots")?,
+            caching: match settings.optional("BOARD_ACCESS") {
                 None | Some("iam") => Caching::Private,
                 Some("public") => Caching::Public,
                 Some(other) => return Err(wrong("BOARD_ACCESS", other, "give iam or public")),
@@ -37,14 +37,13 @@ impl BoardSettings {
 mod tests {
     use super::*;
 
-    fn read(access: &'static str) -> Result<Caching, String> {
-        let settings =
-            Settings::new(move |name| Some(if name == "BOARD_ACCESS" { access } else { "table" }.to_owned()));
+    fn read(access: &str) -> Result<Caching, String> {
+        let settings = [("BOARD_ACCESS", access), ("COUNTERS_TABLE", "c"), ("SNAPSHOTS_TABLE", "s")].into();
         BoardSettings::read(&settings).map(|settings| settings.caching).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn only_what_everybody_may_read_is_for_shared_caches() {
+    fn only_public_answers_may_be_kept_by_shared_caches() {
         assert_eq!(read(""), Ok(Caching::Private));
         assert_eq!(read("iam"), Ok(Caching::Private));
         assert_eq!(read("public"), Ok(Caching::Public));

@@ -3,7 +3,7 @@
 pub mod measured;
 pub mod prices;
 
-use count_clicks::Summary as CountSummary;
+use count_clicks::CountSummary;
 use hot_products::{UnixMillis, Window, counters::attribute};
 use rank_products::Summary as RankSummary;
 use serde::Serialize;

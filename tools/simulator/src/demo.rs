@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::Client;
-use count_clicks::Summary;
+use count_clicks::CountSummary;
 use hot_products::{Clock, ManualClock, Minute, UnixMillis};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -50,8 +50,8 @@ pub struct Options {
 /// What a demo can be asked for.
 #[derive(Debug)]
 enum Command {
-    Redeliver(oneshot::Sender<Option<Summary>>),
-    Garbage(oneshot::Sender<Summary>),
+    Redeliver(oneshot::Sender<Option<CountSummary>>),
+    Garbage(oneshot::Sender<CountSummary>),
     Pause(bool, oneshot::Sender<()>),
 }
 
@@ -173,7 +173,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the demo has ended.
-    pub async fn redeliver(&self) -> Result<Option<Summary>> {
+    pub async fn redeliver(&self) -> Result<Option<CountSummary>> {
         self.ask(Command::Redeliver).await
     }
 
@@ -181,7 +181,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the demo has ended.
-    pub async fn garbage(&self) -> Result<Summary> {
+    pub async fn garbage(&self) -> Result<CountSummary> {
         self.ask(Command::Garbage).await
     }
 

@@ -11,7 +11,7 @@ use aws_lambda_events::kafka::KafkaRecord;
 use aws_sdk_dynamodb::Client;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    Bucket, Clock, Event, ManualClock, Minute, Outcome, Policy, Shard, Snapshot, UnixMillis, Window,
+    Bucket, Classification, Clock, Event, ManualClock, Minute, Policy, Shard, Snapshot, UnixMillis, Window,
     click::MAX_AHEAD,
     store::{CountersTable, SnapshotsTable},
 };
@@ -116,14 +116,12 @@ struct Batch {
 impl Replay {
     /// A replay into the tables named `tables`, which are empty.
     pub fn new(client: &Client, tables: &TableNames, options: Options) -> Result<Self> {
-        let settings = |name: &str| match name {
-            "COUNTERS_TABLE" => Some(tables.counters.clone()),
-            "REJECTS_TABLE" => Some(tables.rejects.clone()),
-            "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
-            "TOP_N" => Some(options.top.to_string()),
-            _ => None,
-        };
-        let settings = hot_products::settings::Settings::new(settings);
+        let settings = hot_products::settings::Settings::from([
+            ("COUNTERS_TABLE", tables.counters.clone()),
+            ("REJECTS_TABLE", tables.rejects.clone()),
+            ("SNAPSHOTS_TABLE", tables.snapshots.clone()),
+            ("TOP_N", options.top.to_string()),
+        ]);
         let count_settings = CountSettings::read(&settings)?;
         let rank_settings = RankSettings::read(&settings)?;
         let clock = Arc::new(ManualClock::at(UnixMillis(i64::MIN)));
@@ -266,10 +264,10 @@ impl Replay {
     fn explain(&mut self, lines: &[(u64, Vec<u8>)], expected: u64) -> Result<()> {
         let mut found = 0;
         for (number, line) in lines {
-            let reason = match self.policy.sort(self.clock.now(), line) {
-                Outcome::Counted(_) | Outcome::Ignored => continue,
-                Outcome::Stale(_) => "stale",
-                Outcome::Rejected(reason) => reason.name(),
+            let reason = match self.policy.classify(self.clock.now(), line) {
+                Classification::Counted(_) | Classification::Ignored => continue,
+                Classification::Stale(_) => "stale",
+                Classification::Rejected(reason) => reason.name(),
             };
             found += 1;
             match self.not_counted.iter_mut().find(|known| known.reason == reason) {

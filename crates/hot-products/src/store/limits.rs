@@ -2,34 +2,37 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::{retry::RetryConfig, timeout::TimeoutConfig};
 
-use crate::settings::{SettingError, Settings, wrong};
+use crate::{
+    defaults,
+    settings::{SettingError, Settings, wrong},
+};
 
 /// How long calls to DynamoDB may take, and how often they are tried. The SDK itself has no limit for a whole call.
+///
+/// The defaults are in [`defaults`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// `DYNAMODB_CONNECT_TIMEOUT` (2 s): how long to wait for a connection, TLS included.
+    /// `DYNAMODB_CONNECT_TIMEOUT`: how long to wait for a connection, TLS included.
     pub connect_timeout: Duration,
-    /// `DYNAMODB_ATTEMPT_TIMEOUT` (4 s): how long to wait for the answer to one attempt.
+    /// `DYNAMODB_ATTEMPT_TIMEOUT`: how long to wait for the answer to one attempt.
     pub attempt_timeout: Duration,
-    /// `DYNAMODB_OPERATION_TIMEOUT` (15 s): how long a call may take with all its attempts; far below the functions'
-    /// timeouts of a minute.
+    /// `DYNAMODB_OPERATION_TIMEOUT`: how long a call with all its attempts may take.
     pub operation_timeout: Duration,
-    /// `DYNAMODB_MAX_ATTEMPTS` (5): how often a call is tried; enough for a throttled key to recover, few enough to
-    /// leave time for the other calls.
+    /// `DYNAMODB_MAX_ATTEMPTS`: how often a call is tried.
     pub max_attempts: u32,
-    /// `DYNAMODB_MAX_BACKOFF` (2 s): the longest wait between two attempts, which grows with each and,
-    /// after throttling, begins at up to a second.
+    /// `DYNAMODB_MAX_BACKOFF`: the longest wait between two attempts. The wait grows with each attempt; after throttling
+    /// it starts at up to a second.
     pub max_backoff: Duration,
 }
 
 impl Default for CallLimits {
     fn default() -> Self {
         Self {
-            connect_timeout: Duration::from_secs(2),
-            attempt_timeout: Duration::from_secs(4),
-            operation_timeout: Duration::from_secs(15),
-            max_attempts: 5,
-            max_backoff: Duration::from_secs(2),
+            connect_timeout: defaults::CONNECT_TIMEOUT,
+            attempt_timeout: defaults::ATTEMPT_TIMEOUT,
+            operation_timeout: defaults::OPERATION_TIMEOUT,
+            max_attempts: defaults::MAX_ATTEMPTS as u32,
+            max_backoff: defaults::MAX_BACKOFF,
         }
     }
 }
@@ -39,7 +42,7 @@ impl CallLimits {
     ///
     /// # Errors
     /// The first that is wrong.
-    pub fn read<L: Fn(&str) -> Option<String>>(settings: &Settings<L>) -> Result<Self, SettingError> {
+    pub fn read(settings: &Settings) -> Result<Self, SettingError> {
         let default = Self::default();
         let limits = Self {
             connect_timeout: settings.duration("DYNAMODB_CONNECT_TIMEOUT", default.connect_timeout)?,
@@ -49,7 +52,7 @@ impl CallLimits {
             max_backoff: settings.duration("DYNAMODB_MAX_BACKOFF", default.max_backoff)?,
         };
         if limits.attempt_timeout > limits.operation_timeout {
-            // The attempt would be cut off earlier than its setting says.
+            // The operation's timeout would end the attempt earlier than its own setting says.
             let operation = humantime::format_duration(limits.operation_timeout);
             return Err(wrong(
                 "DYNAMODB_ATTEMPT_TIMEOUT",
@@ -80,18 +83,16 @@ mod tests {
     use super::*;
 
     fn read(changes: &[(&str, &str)]) -> Result<CallLimits, SettingError> {
-        CallLimits::read(&Settings::new(|name| {
-            changes.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }))
+        CallLimits::read(&changes.iter().copied().collect())
     }
 
     #[test]
-    fn nothing_set_takes_the_defaults() {
+    fn settings_that_are_not_set_have_their_defaults() {
         assert_eq!(read(&[]), Ok(CallLimits::default()));
     }
 
     #[test]
-    fn each_limit_is_read_and_handed_to_the_sdk() {
+    fn each_limit_is_read_and_passed_to_the_sdk() {
         let limits = read(&[
             ("DYNAMODB_CONNECT_TIMEOUT", "100ms"),
             ("DYNAMODB_ATTEMPT_TIMEOUT", "200ms"),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_limits_are_named() {
+    fn the_message_names_a_wrong_limit() {
         let message = read(&[("DYNAMODB_ATTEMPT_TIMEOUT", "16s")]).unwrap_err().to_string();
         assert_eq!(
             message,

@@ -28,7 +28,7 @@ pub struct RejectsTable {
 pub struct RejectedBatch {
     /// The source.
     pub source: String,
-    /// The lowest offset of a rejected record, or [`NO_OFFSET`](crate::rejects::NO_OFFSET).
+    /// The lowest offset of a rejected record.
     pub first_offset: i64,
     /// When they were rejected.
     pub rejected_at: UnixMillis,
@@ -85,6 +85,7 @@ impl RejectsTable {
         now: UnixMillis,
         retention: Duration,
     ) -> Result<u64, StoreError> {
+        let Some(first_offset) = rejects.first_offset() else { return Ok(0) };
         let by_reason =
             rejects.by_reason.iter().map(|(reason, count)| (reason.name().to_owned(), unsigned(*count))).collect();
         let samples = rejects.samples.iter().map(|sample| {
@@ -99,7 +100,7 @@ impl RejectsTable {
             .put_item()
             .table_name(&self.table)
             .item("source", text(source.as_str()))
-            .item("first_offset", number(rejects.first_offset()))
+            .item("first_offset", number(first_offset))
             .item("rejected", unsigned(rejects.count()))
             .item("reasons", AttributeValue::M(by_reason))
             .item("offsets", AttributeValue::L(rejects.offsets.iter().copied().map(number).collect()))

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use aws_lambda_events::kafka::KafkaRecord;
 use aws_sdk_dynamodb::Client;
-use count_clicks::{CountClicks, CountSettings, batch::Batch};
+use count_clicks::{CountClicks, CountSettings, CountSummary};
 use hot_products::{Clock, ManualClock, Minute, Policy, UnixMillis, Window, settings::Settings};
 use rank_products::{RankProducts, RankSettings, Request};
 use serde::Serialize;
@@ -117,12 +117,11 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// A shop that opens at `start`, a full minute, over the tables `tables`, which are empty.
     pub(super) fn new(client: &Client, tables: &TableNames, shop: Shop, start: UnixMillis) -> Result<Self> {
-        let settings = Settings::new(|name| match name {
-            "COUNTERS_TABLE" => Some(tables.counters.clone()),
-            "REJECTS_TABLE" => Some(tables.rejects.clone()),
-            "SNAPSHOTS_TABLE" => Some(tables.snapshots.clone()),
-            _ => None,
-        });
+        let settings = Settings::from([
+            ("COUNTERS_TABLE", &tables.counters),
+            ("REJECTS_TABLE", &tables.rejects),
+            ("SNAPSHOTS_TABLE", &tables.snapshots),
+        ]);
         let count_settings = CountSettings::read(&settings)?;
         let clock = Arc::new(ManualClock::at(start));
         Ok(Self {
@@ -184,13 +183,13 @@ impl Pipeline {
 
     /// Delivers the shop's last batch again, as the event source does after an error, a timeout or a rebalance. `None`
     /// where there was none yet.
-    pub(super) async fn redeliver(&mut self) -> Result<Option<count_clicks::Summary>> {
+    pub(super) async fn redeliver(&mut self) -> Result<Option<CountSummary>> {
         let Some(event) = self.last_batch.clone() else { return Ok(None) };
         self.invoke(&event).await.map(Some)
     }
 
     /// Delivers records of every kind that must not count.
-    pub(super) async fn garbage(&mut self) -> Result<count_clicks::Summary> {
+    pub(super) async fn garbage(&mut self) -> Result<CountSummary> {
         // The records that wait have lower offsets, and come first.
         self.deliver_waiting().await?;
         let now = self.clock.now();
@@ -275,15 +274,12 @@ impl Pipeline {
         Ok(serde_json::to_string(&msk::event(records.collect()))?)
     }
 
-    async fn invoke(&mut self, event: &str) -> Result<count_clicks::Summary> {
+    async fn invoke(&mut self, event: &str) -> Result<CountSummary> {
         let now = self.clock.now();
         let (summary, result) = self.count_clicks.handle(event, now.plus(INVOCATION_TIME)).await;
         result.context("count-clicks failed")?;
-        // The function tells how many it rejected; why, its own decoding tells once more.
-        for source in Batch::decode(event.as_bytes(), None, &self.policy, now)?.sources {
-            for (reason, count) in source.rejects.by_reason {
-                *self.rejected_by_reason.entry(reason.name()).or_default() += count;
-            }
+        for (reason, count) in &summary.rejected_by_reason {
+            *self.rejected_by_reason.entry(reason.name()).or_default() += count;
         }
         let totals = &mut self.totals;
         totals.records += summary.records;
