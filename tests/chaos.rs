@@ -116,7 +116,7 @@ async fn main() -> ExitCode {
 
 async fn engine(run: i64) -> Engine {
     let Some(endpoint) = setting::<String>("ENGINE_URL") else { return Engine::Embedded };
-    let client = tables::client(Some(&endpoint)).await;
+    let client = tables::client_for(&endpoint);
     for table in template::tables(TEMPLATE, DEFAULT_STACK).expect("the template has the tables") {
         tables::create(&client, &table).await.expect("the tables can be created");
     }

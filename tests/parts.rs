@@ -10,7 +10,6 @@ use std::{
 
 use aws_sdk_dynamodb::Client;
 use chrono::DateTime;
-use hot_products::store::{self, CallLimits};
 use local_aws::tables;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
@@ -103,8 +102,7 @@ impl DynamoDbLocal {
 
     /// A client for it.
     pub fn client(&self) -> Client {
-        let limits = CallLimits::default();
-        store::client(tables::local_region(), tables::local_credentials(), Some(self.endpoint()), &limits)
+        tables::client_for(&self.endpoint())
     }
 }
 

@@ -1,60 +1,62 @@
-//! The rejected events for people: summed by source and reason, with samples.
+//! The rejected events, summed by topic partition and reason.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::Cell;
-use console::truncate_str;
 use hot_products::{
     UnixMillis,
     store::{RejectedBatch, RejectedSample, RejectsPage},
 };
 use serde::Serialize;
 
-use terminal::text::{safe, table, title};
-
-/// How many first offsets are kept of a source and reason.
-const OFFSETS: usize = 3;
-/// How many samples are kept of a source and reason.
-const SAMPLES: usize = 3;
-/// How much of a sample is shown, in columns.
-const SAMPLE_COLUMNS: usize = 160;
+/// How many first offsets are kept for each topic partition and reason.
+pub(crate) const MAX_OFFSETS: usize = 3;
+/// How many samples are kept for each topic partition and reason.
+const MAX_SAMPLES: usize = 3;
 
 /// What was rejected since a time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Rejected {
-    /// Since when, RFC 3339.
+pub(crate) struct RejectsSummary {
+    /// The time, RFC 3339.
     pub(crate) since: String,
-    /// Records rejected.
+    /// Number of rejected records.
     pub(crate) records: u64,
-    /// Batches that held them.
+    /// Number of batches that held them.
     pub(crate) batches: u64,
-    /// The records by source and reason, in this order.
-    pub(crate) by_source_and_reason: Vec<Kind>,
-    /// Items read to find them.
+    /// The records by topic partition and reason, in this order.
+    pub(crate) by_source_and_reason: Vec<RejectedGroup>,
+    /// Number of items read to find them.
     pub(crate) scanned: u64,
-    /// Read units that took.
+    /// Read units consumed.
     pub(crate) read_units: f64,
 }
 
-/// The records of one source that were rejected for one reason.
+impl RejectsSummary {
+    /// The number of records by reason, over all topic partitions.
+    pub(crate) fn by_reason(&self) -> BTreeMap<String, u64> {
+        let mut reasons = BTreeMap::new();
+        for group in &self.by_source_and_reason {
+            *reasons.entry(group.reason.clone()).or_default() += group.records;
+        }
+        reasons
+    }
+}
+
+/// The records of one topic partition that were rejected for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Kind {
-    /// The source.
+pub(crate) struct RejectedGroup {
+    /// The topic partition.
     pub(crate) source: String,
     /// The reason.
     pub(crate) reason: String,
-    /// How many there are.
+    /// Number of records.
     pub(crate) records: u64,
-    /// In how many batches.
+    /// Number of batches that held them.
     pub(crate) batches: u64,
-    /// The first offsets of the lowest of these batches: there, or behind, the records lie.
+    /// The lowest first offsets of these batches. The records are at or after them.
     pub(crate) first_offsets: BTreeSet<i64>,
-    /// When the newest were rejected, RFC 3339.
+    /// When the newest records were rejected, RFC 3339.
     pub(crate) newest: String,
-    /// Some of them, by offset.
+    /// Some of the records, by offset.
     #[serde(skip)]
     pub(crate) samples: BTreeMap<i64, String>,
 }
@@ -63,7 +65,7 @@ pub(crate) struct Kind {
 #[derive(Debug)]
 pub(crate) struct Tally {
     since: UnixMillis,
-    kinds: BTreeMap<(String, String), Kind>,
+    groups: BTreeMap<(String, String), RejectedGroup>,
     records: u64,
     batches: u64,
     scanned: u64,
@@ -71,12 +73,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Of batches rejected at `since` or later.
+    /// An empty tally, for batches rejected at `since` or later.
     pub(crate) fn new(since: UnixMillis) -> Self {
-        Self { since, kinds: BTreeMap::new(), records: 0, batches: 0, scanned: 0, read_units: 0.0 }
+        Self { since, groups: BTreeMap::new(), records: 0, batches: 0, scanned: 0, read_units: 0.0 }
     }
 
-    /// Adds what was read.
+    /// Adds the batches of a page.
     pub(crate) fn add(&mut self, page: &RejectsPage) {
         self.scanned += page.scanned;
         self.read_units += page.read_units;
@@ -90,7 +92,7 @@ impl Tally {
         self.records += batch.rejected;
         let newest = batch.rejected_at.rfc3339();
         for (reason, records) in &batch.reasons {
-            let kind = self.kinds.entry((batch.source.clone(), reason.clone())).or_insert_with(|| Kind {
+            let group = self.groups.entry((batch.source.clone(), reason.clone())).or_insert_with(|| RejectedGroup {
                 source: batch.source.clone(),
                 reason: reason.clone(),
                 records: 0,
@@ -99,93 +101,46 @@ impl Tally {
                 newest: newest.clone(),
                 samples: BTreeMap::new(),
             });
-            kind.records += records;
-            kind.batches += 1;
-            if kind.newest < newest {
-                kind.newest.clone_from(&newest);
+            group.records += records;
+            group.batches += 1;
+            if group.newest < newest {
+                group.newest.clone_from(&newest);
             }
-            kind.first_offsets.insert(batch.first_offset);
-            if kind.first_offsets.len() > OFFSETS {
-                kind.first_offsets.pop_last();
+            group.first_offsets.insert(batch.first_offset);
+            if group.first_offsets.len() > MAX_OFFSETS {
+                group.first_offsets.pop_last();
             }
             for RejectedSample { offset, value, .. } in batch.samples.iter().filter(|sample| sample.reason == *reason) {
-                kind.samples.insert(*offset, value.clone());
-                if kind.samples.len() > SAMPLES {
-                    kind.samples.pop_last();
+                group.samples.insert(*offset, value.clone());
+                if group.samples.len() > MAX_SAMPLES {
+                    group.samples.pop_last();
                 }
             }
         }
     }
 
-    /// Items read so far, and records found in them.
+    /// The numbers so far: items read, and records found in them.
     pub(crate) fn so_far(&self) -> (u64, u64) {
         (self.scanned, self.records)
     }
 
-    /// All that was added.
-    pub(crate) fn end(self) -> Rejected {
-        Rejected {
+    /// The sum of all batches.
+    pub(crate) fn summary(self) -> RejectsSummary {
+        RejectsSummary {
             since: self.since.to_string(),
             records: self.records,
             batches: self.batches,
-            by_source_and_reason: self.kinds.into_values().collect(),
+            by_source_and_reason: self.groups.into_values().collect(),
             scanned: self.scanned,
             read_units: self.read_units,
         }
     }
 }
 
-impl Rejected {
-    /// The records by reason, over all sources.
-    pub(crate) fn by_reason(&self) -> BTreeMap<String, u64> {
-        let mut reasons = BTreeMap::new();
-        for kind in &self.by_source_and_reason {
-            *reasons.entry(kind.reason.clone()).or_default() += kind.records;
-        }
-        reasons
-    }
-}
-
-/// The rejected events as a table, with samples.
-pub(crate) fn show(rejected: &Rejected) -> String {
-    let mut text = title(format_args!("Rejected events since {}", rejected.since));
-    text.push('\n');
-    if rejected.records > 0 {
-        let mut rows = table(["source", "reason", "records", "batches", "from offset", "newest"], &[2, 3]);
-        for kind in &rejected.by_source_and_reason {
-            let mut offsets = kind.first_offsets.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-            if kind.batches > OFFSETS as u64 {
-                offsets.push_str(", …");
-            }
-            rows.add_row([
-                Cell::new(safe(&kind.source)),
-                Cell::new(safe(&kind.reason)),
-                Cell::new(kind.records),
-                Cell::new(kind.batches),
-                Cell::new(offsets),
-                Cell::new(&kind.newest),
-            ]);
-        }
-        let _infallible = writeln!(text, "{rows}");
-    }
-    let _infallible = writeln!(
-        text,
-        "{} records in {} batches; {} items read with {} read units",
-        rejected.records, rejected.batches, rejected.scanned, rejected.read_units
-    );
-    for kind in rejected.by_source_and_reason.iter().filter(|kind| !kind.samples.is_empty()) {
-        let _infallible = writeln!(text, "\n{}, {}:", safe(&kind.source), safe(&kind.reason));
-        for (offset, value) in &kind.samples {
-            let value = safe(value);
-            let _infallible = writeln!(text, "{offset:>12}  {}", truncate_str(&value, SAMPLE_COLUMNS, "…"));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show;
 
     fn batch(source: &str, first_offset: i64, reasons: &[(&str, u64)]) -> RejectedBatch {
         let samples = reasons.iter().zip(first_offset..).map(|((reason, _), offset)| RejectedSample {
@@ -216,29 +171,29 @@ mod tests {
         ];
         tally.add(&RejectsPage { batches, scanned: 9, read_units: 1.5 });
         assert_eq!(tally.so_far(), (9, 21));
-        let rejected = tally.end();
-        assert_eq!((rejected.records, rejected.batches), (21, 5));
-        let kinds: Vec<_> = rejected
+        let summary = tally.summary();
+        assert_eq!((summary.records, summary.batches), (21, 5));
+        let groups: Vec<_> = summary
             .by_source_and_reason
             .iter()
-            .map(|kind| (kind.source.as_str(), kind.reason.as_str(), kind.records, kind.batches))
+            .map(|group| (group.source.as_str(), group.reason.as_str(), group.records, group.batches))
             .collect();
         let expected =
             [("clicks-0", "no_value", 2, 1), ("clicks-0", "not_json", 18, 4), ("clicks-1", "not_json", 1, 1)];
-        assert_eq!(kinds, expected);
-        let json = &rejected.by_source_and_reason[1];
-        assert_eq!(json.first_offsets, BTreeSet::from([10, 50, 60]));
-        assert_eq!(json.samples.keys().copied().collect::<Vec<_>>(), [10, 51, 60]);
-        assert_eq!(json.newest, UnixMillis(70).rfc3339());
-        assert_eq!(rejected.by_reason(), BTreeMap::from([("no_value".to_owned(), 2), ("not_json".to_owned(), 19)]));
-        let text = show(&rejected);
+        assert_eq!(groups, expected);
+        let not_json = &summary.by_source_and_reason[1];
+        assert_eq!(not_json.first_offsets, BTreeSet::from([10, 50, 60]));
+        assert_eq!(not_json.samples.keys().copied().collect::<Vec<_>>(), [10, 51, 60]);
+        assert_eq!(not_json.newest, UnixMillis(70).rfc3339());
+        assert_eq!(summary.by_reason(), BTreeMap::from([("no_value".to_owned(), 2), ("not_json".to_owned(), 19)]));
+        let text = show::rejected::summary(&summary);
         assert!(text.contains("10, 50, 60, …") && text.contains("          10  \\u{1b}[31m10\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 
     #[test]
-    fn where_nothing_was_rejected_there_is_no_table() {
-        let text = show(&Tally::new(UnixMillis(0)).end());
+    fn without_rejected_events_there_is_no_table() {
+        let text = show::rejected::summary(&Tally::new(UnixMillis(0)).summary());
         assert_eq!(
             text,
             "Rejected events since 1970-01-01T00:00:00Z\n0 records in 0 batches; 0 items read with 0 read units\n"

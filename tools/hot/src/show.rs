@@ -1,13 +1,16 @@
-//! Printing for people: safe on a terminal, whatever an id holds.
+//! What the commands print for people. Every id and message from a table is made safe for a terminal.
 
 pub(crate) mod costs;
+pub(crate) mod product;
+pub(crate) mod rejected;
+pub(crate) mod status;
 
 use comfy_table::{Cell, Color};
 use hot_products::{RankedProduct, Snapshot, UnixMillis};
 use terminal::text::{bar, product_cell, table, title};
 
-/// A window, or another span of up to a day: `2022-12-27 15:50 – 16:50 UTC`.
-pub(crate) fn span(from: UnixMillis, to: UnixMillis) -> String {
+/// A time range of up to a day, such as a window: `2022-12-27 15:50 – 16:50 UTC`.
+pub(crate) fn time_range(from: UnixMillis, to: UnixMillis) -> String {
     format!("{} – {} UTC", from.utc().format("%Y-%m-%d %H:%M"), to.utc().format("%H:%M"))
 }
 
@@ -16,9 +19,9 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> String {
     snapshot_top(snapshot, usize::MAX)
 }
 
-/// A snapshot's first `limit` products as a table, with the totals of the snapshot.
+/// The first `limit` products of a snapshot as a table, with the totals of the whole snapshot.
 pub(crate) fn snapshot_top(snapshot: &Snapshot, limit: usize) -> String {
-    let title = title(format_args!("Hot products, {}", span(snapshot.window.start(), snapshot.window.end())));
+    let title = title(format_args!("Hot products, {}", time_range(snapshot.window.start(), snapshot.window.end())));
     if snapshot.products.is_empty() {
         return format!("{title}\nno clicks\n");
     }
@@ -44,7 +47,7 @@ pub(crate) fn snapshot_top(snapshot: &Snapshot, limit: usize) -> String {
     )
 }
 
-/// How a product moved since the snapshot before: `▲2`, `▼1`, `=` or `new`.
+/// The change of a product's rank since the previous snapshot: `▲2`, `▼1`, `=` or `new`.
 fn movement(product: &RankedProduct) -> Cell {
     match product.previous_rank {
         None => Cell::new("new").fg(Color::Yellow),
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_without_a_click_says_so() {
+    fn a_snapshot_without_clicks_says_so() {
         let window = Window::ended_by(UnixMillis(0));
         let empty = Snapshot {
             window,

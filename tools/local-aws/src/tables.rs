@@ -1,18 +1,15 @@
 //! Tables on any DynamoDB endpoint, and clients for it.
 
-use std::env;
-
 use anyhow::{Context, Result, anyhow};
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::{
     Client,
-    config::Credentials,
+    config::{Credentials, Region},
     operation::create_table::CreateTableError,
     types::{
         AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
     },
 };
-use hot_products::store::{self, CallLimits, StoreError, explain};
+use hot_products::store::{self, CallLimits, explain};
 
 use crate::template::TableDefinition;
 
@@ -61,40 +58,9 @@ pub async fn create(client: &Client, table: &TableDefinition) -> Result<Created>
     Ok(Created::New)
 }
 
-/// A client for `endpoint`, an emulator that asks for no particular credentials, or, without one, for AWS with the
-/// usual credentials: environment, profile, SSO, container or instance role.
-pub async fn client(endpoint: Option<&str>) -> Client {
-    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(store::http_client())
-        .timeout_config(CallLimits::default().timeouts());
-    if let Some(endpoint) = endpoint {
-        loader = loader.endpoint_url(endpoint);
-        if !set("AWS_ACCESS_KEY_ID") && !set("AWS_PROFILE") {
-            loader = loader.credentials_provider(local_credentials());
-        }
-        if !set("AWS_REGION") && !set("AWS_DEFAULT_REGION") && !set("AWS_PROFILE") {
-            loader = loader.region(local_region());
-        }
-    }
-    Client::new(&loader.load().await)
-}
-
-/// A table that can't be read, with what to do about it.
-pub fn advise(error: StoreError) -> anyhow::Error {
-    let message = error.to_string();
-    let advice = [
-        (
-            "ResourceNotFoundException",
-            "there is no such table; --stack names the stack whose tables to read, AWS_REGION its region",
-        ),
-        ("no credentials found in chain", "give AWS credentials, or --endpoint-url for a local DynamoDB"),
-        ("Missing Region", "set AWS_REGION to the stack's region, or give --endpoint-url for a local DynamoDB"),
-    ];
-    match advice.iter().find(|(sign, _)| message.contains(sign)) {
-        Some((_, advice)) => anyhow!(error).context(*advice),
-        None => error.into(),
-    }
+/// A client for the DynamoDB at `endpoint`, such as `http://127.0.0.1:8000`, that checks no credentials.
+pub fn client_for(endpoint: &str) -> Client {
+    store::client(local_region(), local_credentials(), Some(endpoint.to_owned()), &CallLimits::default())
 }
 
 /// Credentials for a DynamoDB that checks none.

@@ -1,4 +1,4 @@
-//! What command-line tools share: text that is safe to print, tables, and the shutdown signal.
+//! What command-line tools share: printing that is safe on a terminal, tables, and the shutdown signal.
 //!
 //! Start with [`text`] for output and [`shutdown`] for Ctrl-C and SIGTERM.
 

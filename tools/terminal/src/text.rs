@@ -1,8 +1,9 @@
-//! Printing for people: safe on a terminal, whatever an id holds.
+//! Output for people. Every text may hold bytes from a producer, so what is printed is made safe for a terminal first.
 
 use std::{
     fmt::{Display, Write as _},
     io::{self, Write as _},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -10,22 +11,33 @@ use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, Color, LineStyle, Table, TableStyle};
 use console::{Term, colors_enabled, style, truncate_str};
 
-/// Lines above, below and under the header.
+/// The style of all tables: lines above, below and under the header.
 pub const STYLE: TableStyle = {
     let line = LineStyle::none().fill('─').junction('─');
     TableStyle::new().top_border(line).header_separator(line).bottom_border(line)
 };
-/// How wide the bar of the hottest product is, in columns.
+/// The width of a full bar, in columns.
 const BAR_COLUMNS: u128 = 24;
-/// How wide a product's id may be in a table, in columns.
+/// The largest width of a product id in a table, in columns.
 const ID_COLUMNS: usize = 64;
-/// How wide a table of products is besides the ids, in columns.
+/// The smallest width of a product id in a table, in columns, however narrow the terminal is.
+const MIN_ID_COLUMNS: usize = 12;
+/// The width of a table of products without the ids, in columns.
 const OTHER_COLUMNS: usize = 54;
 
-/// Prints a line on standard output. `println!` panics when the reader has gone.
+/// The name at the beginning of each message on standard error.
+static PROGRAM: OnceLock<&str> = OnceLock::new();
+
+/// Sets the program's name, with which [`complain`] begins each message: `hot: can't open …`. A program calls it once,
+/// before it prints anything; later calls change nothing.
+pub fn set_program(name: &'static str) {
+    PROGRAM.get_or_init(|| name);
+}
+
+/// Prints a line on standard output. Unlike `println!`, it does not panic when the reader has closed the pipe.
 ///
 /// # Errors
-/// When standard output can't be written to, a closed pipe included.
+/// When standard output can't be written to. A closed pipe is an [`io::Error`] of the kind [`io::ErrorKind::BrokenPipe`].
 pub fn print(line: &str) -> Result<()> {
     let mut stdout = Term::buffered_stdout();
     writeln!(stdout, "{line}")?;
@@ -33,20 +45,29 @@ pub fn print(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prints an error or a warning on standard error, safe on a terminal whatever a table or a server put into it.
-pub fn complain(what: &str) {
-    let lines: Vec<String> = what.lines().map(safe).collect();
-    // There is nowhere left to report that standard error is closed.
-    let _closed = writeln!(io::stderr(), "hot: {}", lines.join("\n"));
+/// Prints a message on standard error: an error, a warning or a note. The text is made safe for a terminal first, since
+/// it may come from a table or a server.
+pub fn complain(message: impl Display) {
+    let line = message_line(PROGRAM.get().copied(), &message.to_string());
+    // Nothing is left to report that standard error is closed.
+    let _closed = writeln!(io::stderr(), "{line}");
 }
 
-/// `text` with everything escaped that moves the cursor, colours, hides or turns around what stands beside it.
+fn message_line(program: Option<&str>, message: &str) -> String {
+    let message = message.lines().map(safe).collect::<Vec<_>>().join("\n");
+    match program {
+        Some(program) => format!("{program}: {message}"),
+        None => message,
+    }
+}
+
+/// `text` with every character escaped that could move the cursor, change colours, or hide or reorder the text around it.
 pub fn safe(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             _ if c.is_control() => safe.extend(c.escape_default()),
-            // Marks of direction and embedding, line and paragraph separators, and characters of no width.
+            // Directional formatting, line and paragraph separators, and characters without width.
             '\u{00ad}'
             | '\u{061c}'
             | '\u{180e}'
@@ -64,19 +85,21 @@ pub fn safe(text: &str) -> String {
     safe
 }
 
-/// A product's id as a table's cell.
+/// A product id for a table: safe, and cut to the width that the terminal has for it.
 pub fn product_cell(id: &str) -> String {
     truncate_str(&safe(id), id_columns(), "…").into_owned()
 }
 
-/// How wide a product's id may be: on a narrow terminal, what the other columns leave.
+/// The width of a product id: on a narrow terminal, what the other columns leave.
 fn id_columns() -> usize {
     let columns = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    columns.map_or(ID_COLUMNS, |columns| columns.saturating_sub(OTHER_COLUMNS).clamp(12, ID_COLUMNS))
+    columns.map_or(ID_COLUMNS, |columns| columns.saturating_sub(OTHER_COLUMNS).clamp(MIN_ID_COLUMNS, ID_COLUMNS))
 }
 
-/// A table with these columns, of which those named in `numbers` hold numbers. In colour where standard output is a terminal
-/// that shows it, and neither `NO_COLOR` nor `CLICOLOR=0` is set; or where `CLICOLOR_FORCE` is.
+/// A table with the columns `header`. The columns at the positions `numbers` hold numbers and are aligned to the right.
+///
+/// It has colours if standard output is a terminal that supports them and neither `NO_COLOR` nor `CLICOLOR=0` is set, or
+/// if `CLICOLOR_FORCE` is set.
 pub fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(STYLE).set_header(header);
@@ -93,23 +116,28 @@ pub fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
     table
 }
 
-/// A bar for `part`, a whole column where `most` has all of them.
+/// A bar for `part`: its length is to a full bar as `part` is to `most`, rounded up to a column.
 pub fn bar(part: u64, most: u64) -> Cell {
     let columns = (u128::from(part) * BAR_COLUMNS).div_ceil(u128::from(most.max(1)));
     Cell::new("█".repeat(columns as usize)).fg(Color::Cyan)
 }
 
-/// `text` as what matters most.
+/// `text` in bold.
 pub fn title(text: impl Display) -> String {
     style(text).bold().to_string()
 }
 
-/// `text` as good news or as bad.
-pub fn verdict(good: bool, text: impl Display) -> String {
-    if good { style(text).green() } else { style(text).red().bold() }.to_string()
+/// `text` as good news, in green.
+pub fn good(text: impl Display) -> String {
+    style(text).green().to_string()
 }
 
-/// Counts as a line of bars: nothing is a dot, and the highest count a full block.
+/// `text` as bad news, in bold red.
+pub fn bad(text: impl Display) -> String {
+    style(text).red().bold().to_string()
+}
+
+/// Counts as a line of bars, one column each: a dot for 0, a full block for the highest count.
 pub fn sparkline(counts: &[u64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = u128::from(counts.iter().copied().max().unwrap_or(0).max(1));
@@ -120,8 +148,8 @@ pub fn sparkline(counts: &[u64]) -> String {
     counts.iter().map(bar).collect()
 }
 
-/// A time span for people, in whole seconds, from an hour on in minutes, from a day on in hours: `1m 20s`.
-pub fn seconds(span: Duration) -> String {
+/// A duration for people, such as `1m 20s`: in whole seconds, from one hour in minutes, from one day in hours.
+pub fn duration(span: Duration) -> String {
     let unit = match span.as_secs() {
         0..3600 => 1,
         3600..86_400 => 60,
@@ -135,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_can_do_nothing_to_a_terminal() {
+    fn an_id_has_no_effect_on_a_terminal() {
         assert_eq!(safe("p1234 é 😀 #:\"'\\"), "p1234 é 😀 #:\"'\\");
         assert_eq!(safe("a\u{1b}[31m\n\t\0\u{9b}b"), "a\\u{1b}[31m\\n\\t\\u{0}\\u{9b}b");
         assert_eq!(safe("\u{202e}abc\u{2066}\u{200b}"), "\\u{202e}abc\\u{2066}\\u{200b}");
@@ -143,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_time_is_not_told_to_the_second() {
-        let texts = [0, 80, 3599, 3725, 90_061].map(|span| seconds(Duration::from_secs(span)));
+    fn a_long_duration_has_no_seconds() {
+        let texts = [0, 80, 3599, 3725, 90_061].map(|seconds| duration(Duration::from_secs(seconds)));
         assert_eq!(texts, ["0s", "1m 20s", "59m 59s", "1h 2m", "1day 1h"]);
     }
 
@@ -156,8 +184,14 @@ mod tests {
         assert_eq!(sparkline(&[]), "");
     }
 
-    /// What turns text around on a terminal (Unicode Standard Annex #9, explicit directional formatting).
-    fn turns_text(c: char) -> bool {
+    #[test]
+    fn a_message_begins_with_the_program_and_is_safe_in_each_line() {
+        assert_eq!(message_line(Some("hot"), "can't open a\u{1b}[31m\nb\n"), "hot: can't open a\\u{1b}[31m\nb");
+        assert_eq!(message_line(None, "no\tname"), "no\\tname");
+    }
+
+    /// Whether a character changes the direction of text (Unicode Standard Annex #9, explicit directional formatting).
+    fn reorders_text(c: char) -> bool {
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     }
 
@@ -165,7 +199,7 @@ mod tests {
     fn no_character_has_an_effect_on_a_terminal() {
         for c in '\0'..=char::MAX {
             let printed = safe(c.encode_utf8(&mut [0; 4]));
-            assert!(!printed.contains(|c: char| c.is_control() || turns_text(c)), "{c:?} prints as {printed:?}");
+            assert!(!printed.contains(|c: char| c.is_control() || reorders_text(c)), "{c:?} prints as {printed:?}");
         }
     }
 }

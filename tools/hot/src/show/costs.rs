@@ -17,8 +17,8 @@ pub(crate) fn bill(bill: &Bill) -> String {
         [what.to_owned()].into_iter().chain(amounts.iter().map(amount)).collect()
     };
     let paid = |lines: &[Line]| -> Vec<Vec<String>> {
-        let all_zero = |line: &&Line| line.amounts.iter().any(|amount| *amount > 0.0);
-        lines.iter().filter(all_zero).map(|each| line(each.what, &each.amounts)).collect()
+        let is_paid = |line: &&Line| line.amounts.iter().any(|amount| *amount > 0.0);
+        lines.iter().filter(is_paid).map(|each| line(each.what, &each.amounts)).collect()
     };
     table.add_rows(paid(&bill.lines));
     table.add_row(line("total", &bill.total));
@@ -28,7 +28,7 @@ pub(crate) fn bill(bill: &Bill) -> String {
     table.to_string()
 }
 
-/// What loads take of each limit: a line a load.
+/// How much of each limit the loads use: a row for each load.
 pub(crate) fn taken(loads: &[(Load, [Taken; 6])]) -> String {
     let mut table = table(
         &["clicks/s"],
@@ -60,11 +60,11 @@ pub(crate) fn taken(loads: &[(Load, [Taken; 6])]) -> String {
     table.to_string()
 }
 
-/// From which load on each limit is exceeded: a column a topic.
+/// The load above which each limit is exceeded: a column for each topic.
 pub(crate) fn reached(topics: &[(Load, [Reached; 6])]) -> String {
     let names: Vec<String> =
         topics.iter().map(|(load, _)| format!("{} by {}", load.partitions, load.keyed_by.name())).collect();
-    let mut table = table(&["exceeded from … clicks/s on"], &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = table(&["exceeded above … clicks/s"], &names.iter().map(String::as_str).collect::<Vec<_>>());
     let Some((_, first)) = topics.first() else { return table.to_string() };
     for (position, limit) in first.iter().enumerate() {
         let clicks = topics.iter().map(|(_, reached)| match reached[position].clicks_per_second {
@@ -87,12 +87,12 @@ fn table(left: &[&str], right: &[&str]) -> Table {
     table
 }
 
-/// An amount with cents, or without from a thousand on.
+/// An amount of money, with cents below 1,000.
 pub(crate) fn money(amount: f64) -> String {
     if amount < 1_000.0 { format!("{amount:.2}") } else { whole(amount) }
 }
 
-/// A whole number with commas between its thousands.
+/// A number rounded to a whole one, with commas between the thousands.
 pub(crate) fn whole(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -105,7 +105,7 @@ pub(crate) fn whole(number: f64) -> String {
     text
 }
 
-/// A number to two digits.
+/// A number rounded to two digits.
 pub(crate) fn rounded(number: f64) -> String {
     let scale = 10_f64.powf((number.max(1.0).log10().floor() - 1.0).max(0.0));
     whole((number / scale).round() * scale)
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_for_people() {
+    fn numbers_are_rounded_and_have_commas() {
         assert_eq!([0.0, 999.0, 1_000.0, 1_234_567.8].map(whole), ["0", "999", "1,000", "1,234,568"]);
         assert_eq!([0.004, 12.345, 1_234.5].map(money), ["0.00", "12.35", "1,234"]);
         assert_eq!([7.4, 14_449.0, 155_000.1].map(rounded), ["7", "14,000", "160,000"]);

@@ -1,0 +1,68 @@
+//! Clients for a stack's tables: in AWS, or at a local endpoint.
+
+use std::env;
+
+use anyhow::anyhow;
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::Client;
+use hot_products::store::{self, CallLimits, CountersTable, RejectsTable, SnapshotsTable, StoreError};
+use local_aws::{
+    tables::{local_credentials, local_region},
+    template::TableNames,
+};
+
+/// The tables of a stack.
+#[derive(Clone, Debug)]
+pub(crate) struct StackTables {
+    pub(crate) counters: CountersTable,
+    pub(crate) snapshots: SnapshotsTable,
+    pub(crate) rejects: RejectsTable,
+}
+
+impl StackTables {
+    pub(crate) fn new(client: Client, names: TableNames) -> Self {
+        Self {
+            counters: CountersTable::new(client.clone(), names.counters),
+            snapshots: SnapshotsTable::new(client.clone(), names.snapshots),
+            rejects: RejectsTable::new(client, names.rejects),
+        }
+    }
+}
+
+/// A client with the usual credentials (environment, profile, SSO, container or instance role), for AWS or for `endpoint`.
+///
+/// An endpoint is usually an emulator that checks neither credentials nor region, so there both have a default.
+pub(crate) async fn client(endpoint: Option<&str>) -> Client {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(store::http_client())
+        .timeout_config(CallLimits::default().timeouts());
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
+        if !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE") {
+            loader = loader.credentials_provider(local_credentials());
+        }
+        if !is_set("AWS_REGION") && !is_set("AWS_DEFAULT_REGION") && !is_set("AWS_PROFILE") {
+            loader = loader.region(local_region());
+        }
+    }
+    Client::new(&loader.load().await)
+}
+
+/// Adds what the user can do about an error of a table, where that is known.
+pub(crate) fn advise(error: StoreError) -> anyhow::Error {
+    // A part of the SDK's message, and the advice. The SDK has no types for the last two.
+    let known = [
+        (
+            "ResourceNotFoundException",
+            "there is no such table; --stack names the stack whose tables to read, AWS_REGION its region",
+        ),
+        ("no credentials found in chain", "give AWS credentials, or --endpoint-url for a local DynamoDB"),
+        ("Missing Region", "set AWS_REGION to the stack's region, or give --endpoint-url for a local DynamoDB"),
+    ];
+    let message = error.to_string();
+    match known.iter().find(|(part, _)| message.contains(part)) {
+        Some((_, advice)) => anyhow!(error).context(*advice),
+        None => error.into(),
+    }
+}
