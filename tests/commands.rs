@@ -1,4 +1,4 @@
-//! The program `hot` as people run it, held against a group-by that knows nothing of it.
+//! The commands of `hot` that need no stack. Their results are compared with an independent group-by.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A generated stream in a file.
+/// Generates events into a file.
 fn generated(folder: &Path, args: &[&str]) -> PathBuf {
     let file = folder.join("events.jsonl");
     let output = run(&[&["generate", "--events", "6000", "--products", "150", "--minutes", "75"], args].concat());
@@ -53,8 +53,8 @@ fn replay(file: &Path, args: &[&str]) -> (Vec<Value>, Value, String) {
     (lines, summary, stderr(&output))
 }
 
-/// Every number of a replay's output against the group-by: each window from the first five-minute boundary after the
-/// earliest event to the first after the latest.
+/// Compares every number of a replay's output with the group-by. There is a window for each five-minute boundary, from the
+/// first after the earliest event to the first after the latest.
 fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
     const STEP: i64 = 300_000;
     let (earliest, latest) = groups.span.expect("events");
@@ -69,7 +69,7 @@ fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
         assert_eq!((time("window_start"), time("window_end")), (end - 3_600_000, end));
         let (clicks, products, mut places) = group_by::hour(&groups.counts, end, top);
         if number == 0 {
-            // No snapshot before the first.
+            // The first snapshot has no previous one.
             for place in &mut places {
                 place.3 = None;
             }
@@ -92,7 +92,7 @@ fn assert_equals_group_by(snapshots: &[Value], groups: &Groups, top: usize) {
 }
 
 #[test]
-fn partitions_and_batch_sizes_change_no_snapshot() {
+fn snapshots_are_the_same_for_all_partitions_and_batch_sizes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = generated(folder.path(), &["--disorder", "45s"]);
     let groups = group(&file);
@@ -110,7 +110,7 @@ fn partitions_and_batch_sizes_change_no_snapshot() {
 }
 
 #[test]
-fn broken_lines_lose_no_good_click_and_each_is_reported() {
+fn broken_lines_are_reported_and_all_other_clicks_are_counted() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = generated(folder.path(), &["--bad-share", "0.05", "--seed", "5"]);
     let groups = group(&file);
@@ -126,13 +126,13 @@ fn broken_lines_lose_no_good_click_and_each_is_reported() {
         reported += words[1].parse::<u64>().expect("how many");
         let number: usize = words[words.len() - 1].parse().expect("a line");
         let text = &lines(&file)[number - 1];
-        assert_eq!(group_by::group([text.as_slice()]).broken, 1, "line {number} is a broken one");
+        assert_eq!(group_by::group([text.as_slice()]).broken, 1, "line {number} is not broken");
     }
     assert_eq!(reported, groups.broken);
 }
 
 #[test]
-fn a_late_event_is_stale_and_an_event_in_the_far_future_moves_no_clock() {
+fn a_late_event_is_stale_and_an_event_in_the_far_future_does_not_move_the_clock() {
     let event =
         |minute: i64| format!("{{\"event_time\":{},\"product_id\":\"p\",\"action\":\"click\"}}\n", minute * 60_000);
     let mut command = hot(["replay", "-", "--json"]);
@@ -151,7 +151,7 @@ fn a_late_event_is_stale_and_an_event_in_the_far_future_moves_no_clock() {
 }
 
 #[test]
-fn for_people_there_is_a_table_with_totals_and_the_counts_of_each_minute() {
+fn the_table_shows_the_totals_and_minutes_shows_the_clicks_of_each_minute() {
     let file = repository("events/clicks.jsonl");
     let groups = group(&file);
     let (snapshots, summary, _) = replay(&file, &[]);
@@ -179,10 +179,10 @@ fn for_people_there_is_a_table_with_totals_and_the_counts_of_each_minute() {
 }
 
 #[test]
-fn a_file_of_many_hours_shows_every_minute() {
+fn minutes_shows_every_minute_of_a_file_of_many_hours() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("events.jsonl");
-    // Half an hour apart: later events must not push the first minutes out of sight.
+    // Half an hour apart, so that the first minutes are long over at the end. They must still be shown.
     let event = |number: i64| {
         format!("{{\"event_time\":{},\"product_id\":\"p{number}\",\"action\":\"click\"}}\n", number * 1_800_000)
     };
@@ -195,7 +195,7 @@ fn a_file_of_many_hours_shows_every_minute() {
 }
 
 #[test]
-fn an_empty_file_and_a_file_without_events_end_well() {
+fn an_empty_file_and_a_file_without_events_are_no_errors() {
     let folder = tempfile::tempdir().expect("a folder");
     for (text, records) in [("", 0), ("\n", 1), ("nonsense\nmore", 2)] {
         let file = folder.path().join("events.jsonl");
@@ -207,7 +207,7 @@ fn an_empty_file_and_a_file_without_events_end_well() {
 }
 
 #[test]
-fn the_server_keeps_its_tables_in_a_folder_and_says_when_there_is_no_snapshot() {
+fn the_server_keeps_its_tables_in_a_folder_and_top_fails_without_a_snapshot() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let data = ["--data", data.to_str().expect("a path")];
@@ -234,7 +234,7 @@ fn json(args: &[&str]) -> Value {
 }
 
 #[test]
-fn a_bill_adds_up_and_the_table_shows_it() {
+fn the_lines_of_a_bill_add_up_to_the_totals_in_the_table() {
     let bill = json(&[&MEDIUM[..], &["--json"]].concat());
     let amount = |row: &Value, way: usize| row[way].as_f64().expect("an amount");
     for way in 0..4 {
@@ -245,7 +245,7 @@ fn a_bill_adds_up_and_the_table_shows_it() {
         assert!((sum("lines") + sum("msk") - amount(&bill["total_with_msk"], way)).abs() < 1e-6);
         assert!((amount(&bill["factor"], way) * amount(&bill["total"], 0) - amount(&bill["total"], way)).abs() < 1e-6);
     }
-    // A write unit a click: 1,000 a second for 730 hours at 0.625 a million.
+    // One write unit per click: 1,000 per second for 730 hours at 0.625 per million.
     assert!((amount(&bill["lines"][0]["amounts"], 1) - 1_642.5).abs() < 1e-6, "{}", bill["lines"][0]);
     let table = stdout(&run(&MEDIUM));
     let total = table.lines().find(|line| line.starts_with(" total ")).expect("a total");
@@ -256,7 +256,7 @@ fn a_bill_adds_up_and_the_table_shows_it() {
     let window = json(&[&MEDIUM[..], &["--json", "--window", "5s", "--keyed-by", "user"]].concat());
     assert!(
         amount(&window["total"], 0) > amount(&bill["total"], 0),
-        "small batches and all products on all partitions"
+        "small batches, and all products on all partitions, cost more"
     );
     let elsewhere = json(&[&MEDIUM[..], &["--json", "--region", "eu-central-1"]].concat());
     assert!(amount(&elsewhere["total"], 1) > amount(&bill["total"], 1));
@@ -264,7 +264,7 @@ fn a_bill_adds_up_and_the_table_shows_it() {
 }
 
 #[test]
-fn limits_come_one_after_the_other_as_a_load_grows() {
+fn a_load_exceeds_a_limit_if_it_is_above_the_load_at_which_the_limit_is_reached() {
     let report = json(&["scale", "--partitions", "200", "--keyed-by", "user", "--json"]);
     let limit = |limits: &Value, name: &str| {
         limits.as_array().expect("limits").iter().find(|limit| limit["limit"] == name).expect("the limit").clone()
@@ -319,7 +319,7 @@ fn the_documented_bills_are_what_the_command_prints() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_what_to_do() {
+fn errors_say_what_is_wrong_and_what_to_do() {
     for (args, code, message) in [
         (&["replay", "/nowhere/events.jsonl"][..], 1, "can't open /nowhere/events.jsonl"),
         (&["replay", "/"], 1, "/ is a folder"),
@@ -337,7 +337,7 @@ fn what_is_wrong_is_said_with_what_to_do() {
         (&["cost", "--clicks-per-second", "0", "--partitions", "1", "--products", "1"], 2, "--clicks-per-second"),
         (&["cost", "--clicks-per-second", "NaN", "--partitions", "1", "--products", "1"], 2, "from 0.01 to 10000000"),
         (&["cost", "--clicks-per-second", "1"], 2, "--partitions"),
-        (&["scale", "--shards", "0"], 2, "--shards"),
+        (&["scale", "--shards", "8"], 2, "unexpected argument '--shards'"),
         (&[], 2, "Usage"),
     ] {
         let output = run(args);
@@ -345,12 +345,29 @@ fn what_is_wrong_is_said_with_what_to_do() {
         assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
     }
     for command in ["generate", "replay", "dynamodb", "tables", "top", "board", "demo", "cost", "scale"] {
-        assert!(stdout(&run(&[command, "--help"])).contains("Usage"), "{command}");
+        let help = stdout(&run(&[command, "--help"]));
+        assert!(help.contains("Usage") && help.contains(&format!("  hot {command}")), "{help}");
     }
 }
 
 #[test]
-fn a_reader_that_has_had_enough_is_no_error() {
+fn help_teaches_the_first_steps_and_lists_the_commands_that_need_kafka() {
+    let help = stdout(&run(&["--help"]));
+    for text in ["hot demo\n", "hot replay clicks.jsonl\n", "hot top --watch\n"] {
+        assert!(help.contains(text), "{help}");
+    }
+    // `cargo test` builds them. Tests of the crate `hot` show what a build without them says.
+    for command in ["kafka", "produce", "topic"] {
+        assert!(help.lines().any(|line| line.split_whitespace().next() == Some(command)), "{help}");
+        let output = run(&[command]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("--brokers"), "{}", stderr(&output));
+    }
+    assert!(!help.contains("not in this build"), "{help}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
     let mut command = hot(["generate", "--events", "1000000", "--products", "5", "--minutes", "5"]);
     let mut hot = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("hot runs");
     drop(hot.stdout.take());
@@ -359,7 +376,7 @@ fn a_reader_that_has_had_enough_is_no_error() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn a_port_in_use_is_named() {
     let server = HotDynamoDb::start(&[]);
     let port = server.endpoint().rsplit(':').next().expect("a port");
     let output = run(&["dynamodb", "--port", port]);

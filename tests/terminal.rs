@@ -1,25 +1,24 @@
-//! The commands that people watch the pipeline with, on tables that the real handlers have filled: what they print equals
-//! what was counted, on a terminal and off it.
+//! The commands of `hot` that read a stack, on tables that the real handlers have filled: what they print equals what was
+//! counted, on a terminal and elsewhere.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    net::TcpStream,
     ops::ControlFlow,
     process::{Command, Output, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
 use aws_sdk_dynamodb::Client;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    Clock, ManualClock, Reason, Source, SystemClock, UnixMillis, Window,
-    rejects::Rejects,
-    settings::Settings,
-    store::{self, CallLimits, RejectsTable},
-    time::bound,
+    Clock, ManualClock, Reason, Source, SystemClock, UnixMillis, Window, rejects::Rejects, settings::Settings,
+    store::RejectsTable, time::bound,
 };
-use hot_products_tests::process::{HotDynamoDb, Process, Terminal, hot, wait_for};
+use hot_products_tests::process::{HotDynamoDb, Process, Terminal, free_port, hot, wait_for};
 use local_aws::{
     msk, tables,
     template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
@@ -32,7 +31,7 @@ const MINUTE: i64 = 60_000;
 /// 2022-12-27T16:50:00Z.
 const PAST: UnixMillis = UnixMillis(1_672_159_800_000);
 
-/// `hot dynamodb`, and the functions over it.
+/// `hot dynamodb`, and the functions that use it.
 struct Stack {
     server: HotDynamoDb,
     client: Client,
@@ -46,9 +45,7 @@ struct Stack {
 impl Stack {
     fn start() -> Self {
         let server = HotDynamoDb::start(&[]);
-        let endpoint = Some(server.endpoint().to_owned());
-        let client =
-            store::client(tables::local_region(), tables::local_credentials(), endpoint, &CallLimits::default());
+        let client = tables::client_for(server.endpoint());
         let names = TableNames::of(DEFAULT_STACK);
         let settings = Settings::from([
             ("COUNTERS_TABLE", names.counters.as_str()),
@@ -69,7 +66,7 @@ impl Stack {
         }
     }
 
-    /// Hands the function a batch of `values` from one partition.
+    /// Delivers a batch of `values` from one partition to count-clicks.
     async fn deliver(&mut self, partition: u32, values: impl IntoIterator<Item = String>) {
         let now = self.clock.now();
         let offset = self.offsets.entry(partition).or_default();
@@ -80,13 +77,13 @@ impl Stack {
         let event = msk::event(HashMap::from([(format!("clicks-{partition}"), records.collect())]));
         let event = serde_json::to_string(&event).expect("an event is JSON");
         let (_, result) = self.count.handle(&event, now.plus(Duration::from_mins(1))).await;
-        result.expect("storage is well");
+        result.expect("the batch is counted");
     }
 
-    /// Ranks the window that has ended at the clock's time.
+    /// Ranks the last window that has ended by the clock.
     async fn rank(&self) {
         let request = Request { window_end: Some(self.clock.now().to_string()), scheduled_time: None };
-        self.rank.handle(&request).await.expect("storage is well");
+        self.rank.handle(&request).await.expect("the window is ranked");
     }
 
     fn hot(&self, args: &[&str]) -> Command {
@@ -108,7 +105,7 @@ fn run(mut command: Command) -> Output {
     command.stdin(Stdio::null()).output().expect("hot runs")
 }
 
-/// What a command that succeeded printed where its output is no terminal.
+/// The output of a command that has succeeded. It is not a terminal, so it has no colours.
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", stderr(output));
     let text = String::from_utf8(output.stdout.clone()).expect("output is text");
@@ -134,12 +131,12 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_products_clicks_are_those_that_were_counted_minute_by_minute() {
+async fn product_shows_the_clicks_that_were_counted_in_each_minute() {
     let mut stack = Stack::start();
     let id = "p \u{1b}[31m/é";
     let expected: BTreeMap<i64, usize> = [(60, 3), (31, 1), (30, 16), (1, 8)].into();
     for (back, count) in &expected {
-        // From two sources, of which one holds another product as well.
+        // From two topic partitions, one of which has clicks on another product too.
         stack.deliver(0, clicks(PAST, *back, id, count / 2)).await;
         stack.deliver(1, clicks(PAST, *back, id, count - count / 2).into_iter().chain([click(PAST, "p2")])).await;
     }
@@ -174,13 +171,13 @@ async fn a_products_clicks_are_those_that_were_counted_minute_by_minute() {
 }
 
 #[tokio::test]
-async fn who_watches_sees_each_snapshot_once_and_movement_in_colour_only_on_a_terminal() {
+async fn watch_shows_each_snapshot_once_and_uses_colours_only_on_a_terminal() {
     let mut stack = Stack::start();
     let folder = tempfile::tempdir().expect("a folder");
     let watch = |name: &str, args: &[&str]| {
         Process::start(name, &stack.hot(&[&["top", "--watch"], args].concat()), &folder.path().join(name))
     };
-    // From before the first snapshot on.
+    // They start before the first snapshot.
     let (people, mut programs) = (watch("people", &[]), watch("programs", &["--json"]));
     wait_for("both to wait for a snapshot", || {
         let waiting = |process: &Process| process.said().contains("there is no snapshot yet");
@@ -229,14 +226,14 @@ async fn who_watches_sees_each_snapshot_once_and_movement_in_colour_only_on_a_te
     people.stop();
     programs.kill();
 
-    // Once, on a terminal: with and without colours.
+    // Without --watch, on a terminal: with and without colours.
     let (status, coloured) = Terminal::start(&stack.hot(&["top"])).end();
     assert!(status.success() && coloured.contains("\u{1b}[") && !coloured.contains("\u{1b}[2J"), "{coloured:?}");
     for args in [&["top"][..], &["status"], &["product", "p1"], &["rejects"]] {
         let mut command = stack.hot(args);
         command.env("NO_COLOR", "1");
         let (_, plain) = Terminal::start(&command).end();
-        // The progress of a scan moves the cursor; that is no colour.
+        // The progress of a scan moves the cursor; that is not a colour.
         assert!(!plain.replace("\u{1b}[2K", "").replace("\u{1b}[1A", "").contains('\u{1b}'), "{args:?}: {plain:?}");
         assert!(plain.contains("─────") || plain.contains("no clicks") || plain.contains("0 records"), "{plain:?}");
     }
@@ -246,14 +243,14 @@ async fn who_watches_sees_each_snapshot_once_and_movement_in_colour_only_on_a_te
 }
 
 #[tokio::test]
-async fn the_status_tells_fresh_from_overdue_and_how_far_sources_are() {
+async fn status_shows_fresh_or_overdue_and_how_far_each_source_is_counted() {
     let mut stack = Stack::start();
     let output = stack.run(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("No snapshot yet\n"), "{output:?}");
     assert!(stderr(&output).contains("there is no snapshot yet"), "{}", stderr(&output));
 
-    // An hour ago it was well; since then nothing came.
+    // The last snapshot is an hour old.
     let now = SystemClock.now();
     stack.clock.set(UnixMillis(now.0 - 60 * MINUTE));
     stack.rank().await;
@@ -299,7 +296,7 @@ async fn the_status_tells_fresh_from_overdue_and_how_far_sources_are() {
     assert!(rows.iter().any(|row| row.contains(&"snapshot") && row.starts_with(&[&bound(newest.previous().end())])));
     assert!(text.contains("2 records: 1 not_an_object, 1 not_json\n"), "{text}");
 
-    // A role that may not read the rejected events, or a stack without: the rest is worth showing.
+    // Without a readable table of rejected events, the rest is shown all the same.
     for table in template::tables(TEMPLATE, "half").expect("a template") {
         if table.name != TableNames::of("half").rejects {
             tables::create(&stack.client, &table).await.expect("a table");
@@ -311,7 +308,7 @@ async fn the_status_tells_fresh_from_overdue_and_how_far_sources_are() {
 }
 
 #[tokio::test]
-async fn rejected_events_are_listed_by_source_and_reason_and_their_samples_are_harmless() {
+async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a_terminal() {
     let mut stack = Stack::start();
     let now = SystemClock.now();
     stack.clock.set(now);
@@ -344,7 +341,7 @@ async fn rejected_events_are_listed_by_source_and_reason_and_their_samples_are_h
     let none = stdout(&stack.run(&["rejects", "--since", &later]));
     assert!(none.contains("0 records in 0 batches; 3 items read"), "{none}");
 
-    // More than a page holds: all of it is found, and a reader may break off.
+    // More than one page: all pages are read, unless the caller stops.
     let table = RejectsTable::new(stack.client.clone(), TableNames::of(DEFAULT_STACK).rejects);
     let mut rejects = Rejects::default();
     for offset in 0..5 {
@@ -352,7 +349,7 @@ async fn rejected_events_are_listed_by_source_and_reason_and_their_samples_are_h
     }
     for number in 0..300 {
         let source = Source::new(&format!("many-{number}"), None);
-        table.put(&source, &rejects, now, Duration::from_hours(1)).await.expect("storage is well");
+        table.put(&source, &rejects, now, Duration::from_hours(1)).await.expect("the rejects are stored");
     }
     let (mut pages, mut found) = (0, 0);
     let all = table.since(now, |page| {
@@ -360,14 +357,14 @@ async fn rejected_events_are_listed_by_source_and_reason_and_their_samples_are_h
         found += page.batches.len();
         ControlFlow::Continue(())
     });
-    assert!(all.await.expect("storage is well") && pages > 1 && found == 303, "{found} in {pages} pages");
-    assert!(!table.since(now, |_| ControlFlow::Break(())).await.expect("storage is well"));
+    assert!(all.await.expect("the table is read") && pages > 1 && found == 303, "{found} in {pages} pages");
+    assert!(!table.since(now, |_| ControlFlow::Break(())).await.expect("the table is read"));
     let text = stdout(&stack.run(&["rejects", "--json"]));
     assert_eq!(text.lines().count(), 304);
 }
 
 #[test]
-fn what_a_table_can_not_tell_is_said_with_what_to_do() {
+fn errors_of_tables_and_arguments_say_what_to_do() {
     let server = HotDynamoDb::start(&[]);
     let nowhere = ["--stack", "nowhere", "--endpoint-url", server.endpoint()];
     for command in [&["top"][..], &["top", "--watch"], &["product", "p1"], &["status"], &["rejects"]] {
@@ -400,7 +397,7 @@ fn what_a_table_can_not_tell_is_said_with_what_to_do() {
 }
 
 #[test]
-fn programs_read_json_of_tables_and_servers() {
+fn tables_and_servers_print_json_for_programs() {
     let folder = tempfile::tempdir().expect("a folder");
     let command = hot(["dynamodb", "--port", "0", "--json"]);
     let server = Process::start("hot dynamodb --json", &command, &folder.path().join("log"));
@@ -429,7 +426,28 @@ fn programs_read_json_of_tables_and_servers() {
     assert_eq!(stdout(&run(hot(generate))), stdout(&run(hot(generate.iter().chain(&["--json"])))));
 }
 
-/// The commands that `hot --help` lists.
+#[test]
+fn a_second_signal_ends_at_once_a_command_that_has_not_stopped_after_the_first() {
+    let port = free_port();
+    // Two hours of a shop with a thousand clicks per second: it simulates them before it looks at signals.
+    let busy = ["demo", "--port", &port.to_string(), "--clicks-per-second", "1000", "--products", "100000"];
+    let terminal = Terminal::start(&hot(busy));
+    let runs = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_for("hot demo to listen", || runs().then_some(()));
+    terminal.interrupt();
+    thread::sleep(Duration::from_millis(500));
+    assert!(runs(), "the first signal has ended it: {}", terminal.said());
+    // More than once: the system delivers two signals as one if the first was not handled yet.
+    wait_for("hot demo to end", || {
+        terminal.interrupt();
+        (!runs()).then_some(())
+    });
+    let (status, said) = terminal.end();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(!said.contains("Hot products on"), "it ended by itself: {said}");
+}
+
+/// The commands in `hot --help`.
 fn commands() -> Vec<String> {
     let help = stdout(&run(hot(["--help"])));
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -452,7 +470,7 @@ fn a_shell_completes_every_command_and_option() {
         if shell == "bash" {
             let file = folder.path().join("hot");
             fs::write(&file, &script).expect("a file can be written");
-            // As if somebody had typed `hot rejects --si` and pressed the tab key.
+            // The completion of `hot rejects --si`.
             let tab = "source \"$1\" && COMP_WORDS=(hot rejects --si) COMP_CWORD=2 && _hot hot --si rejects && \
                        echo \"${COMPREPLY[@]}\"";
             let completed = Command::new("bash").args(["-c", tab, "bash"]).arg(&file).output().expect("bash runs");
