@@ -19,7 +19,7 @@ const READ_BYTES: usize = 1 << 16;
 /// The tables that a command works on.
 #[derive(Args)]
 pub(crate) struct StackArgs {
-    /// The DynamoDB endpoint, such as <http://127.0.0.1:8000>; without it, AWS with the usual credentials
+    /// The DynamoDB endpoint, such as `http://127.0.0.1:8000`; without it, AWS with the usual credentials
     #[arg(long, value_name = "URL")]
     pub(crate) endpoint_url: Option<String>,
     /// The stack whose tables to use; their names begin with it

@@ -19,7 +19,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   hot kafka --brokers 127.0.0.1:9092 --topic clicks
-  hot kafka --brokers b-1.example:9096 -X @kafka.conf --topic clicks --function http://127.0.0.1:9001 --window 30s";
+  hot kafka --brokers b-1.example:9096 -X @kafka.conf --topic clicks --window 30s";
 
 /// Deliver a topic's records to a function, as Lambda's event source does
 ///

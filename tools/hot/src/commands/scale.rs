@@ -31,10 +31,10 @@ Examples:
   hot scale
   hot scale --partitions 200 --keyed-by user --json";
 
-/// Show how far one table and two functions scale: 100,000 and 1,000,000 clicks per second against the limits of AWS
+/// Show how far one table and two functions scale, against the limits of AWS
 ///
-/// Simulates a minute of each load, with some of its pollers, and searches for the load at which each limit is exceeded.
-/// Takes about a minute.
+/// Simulates a minute of 100,000 and of 1,000,000 clicks per second, with some of the pollers, and searches for the load at
+/// which each limit is exceeded. Takes about a minute.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ScaleArgs {

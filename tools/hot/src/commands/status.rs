@@ -18,7 +18,7 @@ Examples:
   hot status --stack hot-products-test --minutes 60
   hot status --endpoint-url http://127.0.0.1:8000 --json";
 
-/// Print whether snapshots are fresh, how far each topic partition is counted, and what was rejected
+/// Print whether snapshots are fresh, how far clicks are counted, and what was rejected
 ///
 /// Exits with 0 if the newest snapshot is fresh. Exits with 1 if there is no snapshot, if the next one is overdue (not
 /// there two minutes and ten seconds after the end of its window), or if the tables can't be read.

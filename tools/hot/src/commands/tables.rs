@@ -23,7 +23,7 @@ Examples:
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 #[command(mut_arg("endpoint_url", |argument| {
-    argument.required(true).help("The DynamoDB endpoint, such as http://127.0.0.1:8000")
+    argument.required(true).help("The DynamoDB endpoint, such as `http://127.0.0.1:8000`")
 }))]
 pub(crate) struct TablesArgs {
     #[command(flatten)]

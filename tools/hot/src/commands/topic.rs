@@ -12,9 +12,9 @@ Examples:
   hot topic --brokers 127.0.0.1:9092
   hot topic --brokers 127.0.0.1:9092 --topic clicks --group hot-products-count-clicks --tail 10";
 
-/// Print a cluster's topics, their partitions, the lag of a consumer group, and the newest records
+/// Print a cluster's topics, the lag of a consumer group, and the newest records
 ///
-/// Records are shown as the functions read them, without the user id.
+/// For each topic, shows its partitions with their first and last offsets. Records are shown as the functions read them, without the user id.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct TopicArgs {
