@@ -86,8 +86,12 @@ impl Shop {
                 let partition = (number + minute as usize) % offsets.len();
                 let value = json!({"event_time": now.0 + number as i64, "product_id": product, "action": "click"});
                 let value = value.to_string();
-                let record =
-                    msk::record("clicks", partition as u32, offsets[partition], now, None, Some(value.as_bytes()));
+                let record = msk::record(
+                    msk::Position { topic: "clicks", partition: partition as u32, offset: offsets[partition] },
+                    now,
+                    None,
+                    Some(value.as_bytes()),
+                );
                 offsets[partition] += 1;
                 records.entry(format!("clicks-{partition}")).or_default().push(record);
             }

@@ -88,7 +88,7 @@ impl Function {
             let (topic, partition) = source.rsplit_once('-').expect("topic-partition");
             let partition = partition.parse().expect("a partition");
             let record = |(offset, value): (i64, &Vec<u8>)| {
-                msk::record(topic, partition, offset, self.clock.now(), None, Some(value))
+                msk::record(msk::Position { topic, partition, offset }, self.clock.now(), None, Some(value))
             };
             records.insert((*source).to_owned(), (*offset..).zip(*values).map(record).collect());
         }
@@ -409,7 +409,8 @@ fn a_record_of_an_expired_minute_is_stale_and_begins_no_item() {
 fn an_invocation_without_time_writes_nothing_and_fails() {
     let function = Function::new(&[]);
     let value = function.click(0, "p1");
-    let records = vec![msk::record("clicks", 0, 0, function.clock.now(), None, Some(&value))];
+    let position = msk::Position { topic: "clicks", partition: 0, offset: 0 };
+    let records = vec![msk::record(position, function.clock.now(), None, Some(&value))];
     let event = serde_json::to_string(&msk::event(HashMap::from([("clicks-0".to_owned(), records)]))).expect("JSON");
     let soon = UnixMillis(function.clock.now().0 + 500);
     let (summary, result) = DYNAMODB.0.block_on(function.handler.handle(&event, soon));

@@ -1,4 +1,4 @@
-//! `hot demo` as programs meet it. What its page shows is tested in a browser, in `browser/`.
+//! `hot demo` and its HTTP routes. Its page is tested in a browser, in `browser/`.
 
 use std::process::Stdio;
 
@@ -19,7 +19,7 @@ async fn post(url: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, V
 }
 
 #[tokio::test]
-async fn neither_a_redelivery_nor_garbage_moves_a_count() {
+async fn neither_a_redelivery_nor_garbage_changes_a_count() {
     let demo = demo();
     let url = demo.url();
     assert_eq!(post(url, "/demo/pause", &[]).await.0, StatusCode::OK);
@@ -38,7 +38,7 @@ async fn neither_a_redelivery_nor_garbage_moves_a_count() {
     assert_eq!(after["totals"]["rejected"], garbage["rejected"]);
     assert_eq!(after["now"], before["now"]);
 
-    // Time goes on.
+    // The demo's time runs again.
     assert_eq!(post(url, "/demo/resume", &[]).await.0, StatusCode::OK);
     while get(&format!("{url}/demo/pipeline")).await.json()["now"] == before["now"] {
         tokio::task::yield_now().await;
@@ -47,7 +47,7 @@ async fn neither_a_redelivery_nor_garbage_moves_a_count() {
 }
 
 #[tokio::test]
-async fn other_commands_see_its_tables_as_its_page_does() {
+async fn other_commands_read_the_same_tables_as_the_page() {
     let demo = demo();
     let pipeline = get(&format!("{}/demo/pipeline", demo.url())).await.json();
     let endpoint = pipeline["dynamodb"].as_str().expect("an endpoint");
@@ -66,7 +66,7 @@ async fn other_commands_see_its_tables_as_its_page_does() {
 }
 
 #[tokio::test]
-async fn no_other_page_can_steer_it() {
+async fn other_pages_can_neither_control_nor_read_it() {
     let demo = demo();
     let url = demo.url();
     for action in ["redeliver", "garbage", "pause", "resume"] {
@@ -80,7 +80,7 @@ async fn no_other_page_can_steer_it() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_said_with_what_to_do() {
+fn wrong_arguments_and_a_taken_port_are_reported_with_advice() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let output = hot(["demo", "--port", &port]).stdin(Stdio::null()).output().expect("hot runs");

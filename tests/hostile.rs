@@ -570,7 +570,7 @@ impl Shop {
 fn clicks<'a>(ids: impl IntoIterator<Item = &'a str>, first_offset: i64, time: UnixMillis) -> String {
     let records = (first_offset..).zip(ids).map(|(offset, id)| {
         let value = json!({"event_time": time.0, "product_id": id, "action": "click", "user_id": "u_1"}).to_string();
-        msk::record("clicks", 0, offset, time, None, Some(value.as_bytes()))
+        msk::record(msk::Position { topic: "clicks", partition: 0, offset }, time, None, Some(value.as_bytes()))
     });
     let records = HashMap::from([("clicks-0".to_owned(), records.collect())]);
     serde_json::to_string(&msk::event(records)).expect("an event is JSON")

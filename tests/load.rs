@@ -28,9 +28,7 @@ fn event(batch: &Batch) -> String {
             "action": "click",
         });
         let record = msk::record(
-            "clicks",
-            record.partition,
-            record.offset,
+            msk::Position { topic: "clicks", partition: record.partition, offset: record.offset },
             record.event_time,
             None,
             Some(value.to_string().as_bytes()),

@@ -72,7 +72,12 @@ impl Stack {
         let offset = self.offsets.entry(partition).or_default();
         let records = values.into_iter().map(|value| {
             *offset += 1;
-            msk::record("clicks", partition, *offset - 1, now, None, Some(value.as_bytes()))
+            msk::record(
+                msk::Position { topic: "clicks", partition, offset: *offset - 1 },
+                now,
+                None,
+                Some(value.as_bytes()),
+            )
         });
         let event = msk::event(HashMap::from([(format!("clicks-{partition}"), records.collect())]));
         let event = serde_json::to_string(&event).expect("an event is JSON");

@@ -169,7 +169,9 @@ impl Kafka {
             let base = self.base;
             let batch = source.log[part.records.clone()]
                 .iter()
-                .map(|(offset, value)| msk::record(topic, partition, *offset, base, None, value.as_deref()))
+                .map(|(offset, value)| {
+                    msk::record(msk::Position { topic, partition, offset: *offset }, base, None, value.as_deref())
+                })
                 .collect();
             records.insert(name, batch);
             parts.push(part);

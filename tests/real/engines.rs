@@ -92,7 +92,14 @@ impl Shop {
         let (topic, partition) = source.rsplit_once('-').unwrap();
         let records = (first as i64..)
             .zip(&lines[first..])
-            .map(|(offset, line)| msk::record(topic, partition.parse().unwrap(), offset, now, None, Some(line)))
+            .map(|(offset, line)| {
+                msk::record(
+                    msk::Position { topic, partition: partition.parse().unwrap(), offset },
+                    now,
+                    None,
+                    Some(line),
+                )
+            })
             .collect();
         let event = msk::event(HashMap::from([(source.to_owned(), records)]));
         let event = serde_json::to_string(&event).unwrap();

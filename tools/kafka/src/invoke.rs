@@ -1,4 +1,4 @@
-//! Calling a function through Lambda's Invoke API, as `cargo lambda watch` and emulators serve it.
+//! Invoking a function through Lambda's Invoke API, as served by `cargo lambda watch` and by emulators.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use hyper_util::{
 use thiserror::Error;
 use tokio::time;
 
-/// The header by which Lambda says that the function itself failed; the status is 200 all the same.
+/// The header that Lambda sets when the function itself failed. The status is 200 nevertheless.
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 
-/// The longest answer of a function, in bytes (AWS Lambda Developer Guide, "Lambda quotas").
-const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
+/// The largest response of a function, in bytes (AWS Lambda Developer Guide, "Lambda quotas").
+const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// How much of an answer is repeated in a message, in characters.
-const SHOWN: usize = 400;
+/// How much of a response a message quotes, in characters.
+const QUOTED: usize = 400;
 
-/// Why an invocation failed. Whether the function did any of its work is then unknown.
+/// Why an invocation failed. The function may still have done some or all of its work.
 #[derive(Debug, Error)]
 pub enum InvokeError {
-    /// Nobody answered.
+    /// The Invoke API can't be reached.
     #[error("can't reach {url}: {message}")]
     Unreachable {
-        /// Where the function was looked for.
+        /// The function's URL.
         url: Uri,
         /// What went wrong, with all causes.
         message: String,
@@ -35,26 +35,26 @@ pub enum InvokeError {
     /// The Invoke API refused.
     #[error("{url} answered {status}: {body}")]
     Refused {
-        /// Where the function was looked for.
+        /// The function's URL.
         url: Uri,
         /// The HTTP status.
         status: u16,
-        /// The beginning of the answer.
+        /// The beginning of the response.
         body: String,
     },
     /// The function failed.
     #[error("the function failed ({kind}): {body}")]
     Failed {
-        /// Lambda's word for it: `Unhandled`, for example.
+        /// Lambda's name for the kind of failure, such as `Unhandled`.
         kind: String,
         /// The beginning of the function's error.
         body: String,
     },
-    /// The batch makes no payload.
-    #[error("the batch makes no JSON: {0}")]
+    /// The batch can't be serialized.
+    #[error("can't serialize the batch: {0}")]
     NoPayload(String),
     /// The function took too long.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    #[error("no response within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
 }
 
@@ -67,28 +67,31 @@ pub struct Function {
 }
 
 impl Function {
-    /// The function `name` at the Invoke API `endpoint`, such as `http://127.0.0.1:9000`. An invocation without an answer
-    /// for `timeout` has failed.
+    /// The function `name` at the Invoke API `endpoint`, such as `http://127.0.0.1:9000`. An invocation fails if there is
+    /// no response within `timeout`.
+    ///
+    /// # Errors
+    /// When `endpoint` is not an `http://` URL.
     pub fn new(endpoint: &str, name: &str, timeout: Duration) -> Result<Self> {
         let endpoint = endpoint.trim_end_matches('/');
         let url: Uri = format!("{endpoint}/2015-03-31/functions/{name}/invocations")
             .parse()
-            .with_context(|| format!("{endpoint} with a function {name} makes no URL"))?;
+            .with_context(|| format!("{endpoint} with a function {name} is not a URL"))?;
         if url.scheme_str() != Some("http") || url.authority().is_none() {
-            bail!("{endpoint} is no http:// address; in AWS, the event source mapping of the stack does this work");
+            bail!("{endpoint} is not an http:// URL; in AWS, the stack's event source mapping does this work");
         }
         Ok(Self { client: Client::builder(TokioExecutor::new()).build_http(), url, timeout })
     }
 
-    /// Where the function is.
+    /// The function's URL.
     pub fn url(&self) -> &Uri {
         &self.url
     }
 
-    /// Invokes the function with `payload`, waits, and returns the beginning of its answer.
+    /// Invokes the function with `payload`, and returns the beginning of its response.
     ///
     /// # Errors
-    /// When nobody, or not the function, answered, or it failed.
+    /// When the function can't be reached, failed or timed out.
     pub async fn invoke(&self, payload: Bytes) -> Result<String, InvokeError> {
         time::timeout(self.timeout, self.post(payload)).await.map_err(|_| InvokeError::TimedOut(self.timeout))?
     }
@@ -104,7 +107,7 @@ impl Function {
             .map_err(|error| unreachable(&error))?;
         let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| unreachable(&*error))?;
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| unreachable(&*error))?;
         let body = beginning(&String::from_utf8_lossy(&body.to_bytes()));
         if !head.status.is_success() {
             return Err(InvokeError::Refused { url: self.url.clone(), status: head.status.as_u16(), body });
@@ -118,7 +121,7 @@ impl Function {
     }
 }
 
-/// An error with all its causes; hyper's own text has only the first.
+/// The error with all its causes; hyper's `Display` shows only the first.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -130,7 +133,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn beginning(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -145,8 +148,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers one request with `answer`, and returns the request.
-    async fn asked(answer: &'static str) -> (Result<String, InvokeError>, String) {
+    /// Serves `response` to one invocation. Returns the invocation's result and the request.
+    async fn invoked(response: &'static str) -> (Result<String, InvokeError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/", listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
@@ -157,31 +160,31 @@ mod tests {
                 let read = stream.read(&mut bytes).await.unwrap();
                 request += std::str::from_utf8(&bytes[..read]).unwrap();
             }
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
             request
         });
         let function = Function::new(&endpoint, "count-clicks", Duration::from_secs(10)).unwrap();
-        let answer = function.invoke(Bytes::from_static(b"{}")).await;
-        (answer, server.await.unwrap())
+        let result = function.invoke(Bytes::from_static(b"{}")).await;
+        (result, server.await.unwrap())
     }
 
     #[tokio::test]
-    async fn a_function_is_asked_at_its_name_and_its_answer_handed_back() {
-        let (answer, request) = asked("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"records\":1}").await;
-        assert_eq!(answer.unwrap(), "{\"records\":1}");
+    async fn an_invocation_names_the_function_and_returns_its_response() {
+        let (response, request) = invoked("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"records\":1}").await;
+        assert_eq!(response.unwrap(), "{\"records\":1}");
         assert!(request.starts_with("POST /2015-03-31/functions/count-clicks/invocations HTTP/1.1\r\n"), "{request}");
     }
 
     #[tokio::test]
-    async fn a_function_that_failed_is_a_failure_though_the_status_is_200() {
+    async fn a_failed_function_is_an_error_although_the_status_is_200() {
         let failed = "HTTP/1.1 200 OK\r\nX-Amz-Function-Error: Unhandled\r\ncontent-length: 4\r\n\r\nnope";
-        let error = asked(failed).await.0.unwrap_err();
+        let error = invoked(failed).await.0.unwrap_err();
         assert_eq!(error.to_string(), "the function failed (Unhandled): nope");
     }
 
     #[tokio::test]
-    async fn a_refusal_and_a_silence_are_failures() {
-        let error = asked("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno").await.0.unwrap_err();
+    async fn refusals_unreachable_endpoints_and_timeouts_are_errors() {
+        let error = invoked("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno").await.0.unwrap_err();
         assert!(error.to_string().ends_with("/invocations answered 404: no"), "{error}");
         let nobody = Function::new("http://127.0.0.1:1", "f", Duration::from_secs(10)).unwrap();
         let error = nobody.invoke(Bytes::new()).await.unwrap_err().to_string();
@@ -189,11 +192,11 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", silent.local_addr().unwrap());
         let function = Function::new(&endpoint, "f", Duration::from_millis(1)).unwrap();
-        assert_eq!(function.invoke(Bytes::new()).await.unwrap_err().to_string(), "no answer within 1ms");
+        assert_eq!(function.invoke(Bytes::new()).await.unwrap_err().to_string(), "no response within 1ms");
     }
 
     #[test]
-    fn an_endpoint_is_an_http_address() {
+    fn an_endpoint_must_be_an_http_url() {
         let new = |endpoint| Function::new(endpoint, "f", Duration::from_secs(1));
         assert!(new("http://127.0.0.1:9000").is_ok());
         for wrong in ["127.0.0.1:9000", "https://lambda.eu-central-1.amazonaws.com", "", "http://"] {

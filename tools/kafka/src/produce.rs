@@ -1,4 +1,4 @@
-//! Filling a topic: a line becomes a record.
+//! Filling a topic: each line becomes a record.
 
 use std::{
     io::BufRead,
@@ -18,27 +18,34 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 
-use crate::{ANSWER_TIMEOUT, Cluster, Log, create, metadata};
+use crate::{
+    client::{Log, RESPONSE_TIMEOUT, metadata},
+    cluster::{Cluster, create},
+};
 
-/// How long to wait for room in the producer's queue before looking again.
-const ROOM: Duration = Duration::from_millis(100);
+/// How long to wait for space in the producer's queue before the next attempt.
+const QUEUE_WAIT: Duration = Duration::from_millis(100);
 
 /// What was produced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Produced {
-    /// Records, each delivered and known to be.
+    /// How many records the brokers acknowledged.
     pub records: u64,
-    /// Those of them that have a key.
+    /// How many of them have a key.
     pub keyed: u64,
 }
 
-/// Sees to it that `topic` is there; where it is not, and `partitions` are given, creates it with so many, replicated as
-/// the brokers do by default. Returns how many partitions it has.
+/// Returns how many partitions `topic` has. If `partitions` is given and there is no such topic, creates it first, with
+/// that many partitions and the brokers' default replication.
+///
+/// # Errors
+/// When the brokers can't be reached, or the topic does not exist and was not created.
 pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) -> Result<usize> {
     if let Some(partitions) = partitions {
         let admin: AdminClient<Log> = create(&cluster.config(&[], &[])?, Log::default())?;
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
-        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT)).request_timeout(Some(ANSWER_TIMEOUT));
+        let options =
+            AdminOptions::new().operation_timeout(Some(RESPONSE_TIMEOUT)).request_timeout(Some(RESPONSE_TIMEOUT));
         let results = admin.create_topics([&new], &options).await.map_err(|error| {
             let reason = admin.inner().context().last().unwrap_or_else(|| error.to_string());
             anyhow!("can't create the topic {topic}: {reason}")
@@ -50,25 +57,25 @@ pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) ->
             }
         }
     }
-    // Asked by a consumer: a producer's question after a topic would create it.
+    // With a consumer, because a producer's request for metadata would create the topic.
     let client: BaseConsumer<Log> =
         create(&cluster.config(&[], &[("allow.auto.create.topics", "false")])?, Log::default())?;
     let metadata = metadata(&client, Some(topic))?;
     Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
 }
 
-/// Produces the lines of `input`, each of them, broken or not, as one record's value; the key is the product's id where
-/// the line is an event.
+/// Produces each line of `input`, valid or not, as the value of one record. If the line is an event, the record's key is
+/// the product id.
 ///
 /// # Errors
-/// When a line can't be read, or a record was not delivered. Others may have been.
+/// When a line can't be read, or a record was not delivered. Other records may have been delivered.
 pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Result<Produced> {
     let defaults = [
-        // No record twice, none out of order, whatever is sent again.
+        // Retries neither duplicate nor reorder records.
         ("enable.idempotence", "true"),
         ("compression.type", "lz4"),
         ("linger.ms", "20"),
-        // As Kafka's own clients do: a product is on one partition, whoever produces.
+        // The default of Kafka's own clients: all producers send a product to the same partition.
         ("partitioner", "murmur2_random"),
     ];
     let producer: BaseProducer<Deliveries> = create(&cluster.config(&defaults, &[])?, Deliveries::default())?;
@@ -93,7 +100,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                 bail!("can't produce line {number} to {topic}: {error}");
             }
-            producer.poll(ROOM);
+            producer.poll(QUEUE_WAIT);
             deliveries.check(topic)?;
             record = unsent;
         }
@@ -104,7 +111,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
         }
     }
     while producer.in_flight_count() > 0 {
-        producer.poll(ROOM);
+        producer.poll(QUEUE_WAIT);
         deliveries.check(topic)?;
     }
     deliveries.check(topic)?;
@@ -115,15 +122,15 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
     Ok(total)
 }
 
-/// What became of the records.
+/// Collects the brokers' acknowledgements.
 #[derive(Debug, Default)]
 struct Deliveries {
     log: Log,
-    state: Mutex<State>,
+    state: Mutex<DeliveryState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DeliveryState {
     delivered: u64,
     /// The first line that was not delivered, and why.
     failed: Option<(usize, KafkaError)>,

@@ -1,4 +1,4 @@
-//! A DynamoDB within this process: served over loopback HTTP, so that the same SDK calls reach it as in AWS.
+//! A DynamoDB in this process, served over loopback HTTP: the functions reach it with the same SDK calls as in AWS.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -6,14 +6,15 @@ use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::Client;
 use dynoxide::Database;
 use hot_products::store::{self, CallLimits};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
+    serve::listen,
     tables::{create, local_credentials, local_region},
-    template::{self, DEFAULT_STACK, TEMPLATE},
+    template::{self, DEFAULT_STACK, TEMPLATE, TableNames},
 };
 
-/// The embedded DynamoDB, with the tables created. It stops when dropped.
+/// An embedded DynamoDB with the tables of the stack [`DEFAULT_STACK`]. It stops when dropped.
 #[derive(Debug)]
 pub struct Embedded {
     address: SocketAddr,
@@ -22,26 +23,27 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it on `port` of the loopback address, 0 for any, with its data in memory or, where it is given, in the
-    /// folder `data`.
+    /// Starts on `port` of 127.0.0.1, 0 for any free port. Keeps the data in the folder `data`, or in memory if that is
+    /// `None`.
+    ///
+    /// # Errors
+    /// When the port is taken, the folder can't be used, or a table can't be created.
     pub async fn start(port: u16, data: Option<&Path>) -> Result<Self> {
         let database = match data {
             None => Database::memory().map_err(|error| anyhow!("{error}"))?,
             Some(folder) => {
                 std::fs::create_dir_all(folder)
-                    .with_context(|| format!("can't make the data folder {}", folder.display()))?;
+                    .with_context(|| format!("can't create the data folder {}", folder.display()))?;
                 let file = folder.join("dynamodb.sqlite");
-                let path = file.to_str().with_context(|| format!("{} is no Unicode path", file.display()))?;
+                let path = file.to_str().with_context(|| format!("{} is not a Unicode path", file.display()))?;
                 Database::new(path).map_err(|error| anyhow!("can't open {path}: {error}"))?
             }
         };
-        let listener = TcpListener::bind(("127.0.0.1", port))
-            .await
-            .with_context(|| format!("can't listen on port {port} of 127.0.0.1"))?;
+        let listener = listen(port).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, async {
-            // Dropping the sender stops the server like sending does.
+            // Dropping the sender stops the server too.
             let _dropped = stopped.await;
         }));
         let embedded = Self { address, stop: Some(stop), server };
@@ -52,17 +54,25 @@ impl Embedded {
         Ok(embedded)
     }
 
-    /// Where it is served.
+    /// Its endpoint URL.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A new client for it, with connections of its own.
+    /// The names of its tables.
+    pub fn tables(&self) -> TableNames {
+        TableNames::of(DEFAULT_STACK)
+    }
+
+    /// A new client for it, with its own connections.
     pub fn client(&self) -> Client {
         store::client(local_region(), local_credentials(), Some(self.endpoint()), &CallLimits::default())
     }
 
-    /// Lets requests under way end, and stops.
+    /// Stops when the requests in progress have ended.
+    ///
+    /// # Errors
+    /// When the server failed.
     pub async fn stop(mut self) -> Result<()> {
         drop(self.stop.take());
         self.server.await?.map_err(|error| anyhow!(error))

@@ -1,9 +1,9 @@
-//! AWS on this machine: what the tools and tests use in place of an AWS account.
+//! AWS on this machine: what the tools and tests use instead of an AWS account.
 //!
-//! - [`embedded`] is a DynamoDB within this process; start reading there.
-//! - [`template`] reads the tables' definitions from the SAM template, and [`tables`] creates them on any endpoint.
-//! - [`serve`] serves a router on 127.0.0.1, as a function URL would.
-//! - [`msk`] builds the events in which Lambda hands Kafka records to a function.
+//! - [`embedded`] is a DynamoDB in this process, with the stack's tables. Start reading there.
+//! - [`template`] reads the table definitions from the SAM template; [`tables`] creates the tables on any endpoint.
+//! - [`serve`] serves a router on 127.0.0.1, as a function URL does in AWS.
+//! - [`msk`] builds the events that Lambda sends for an MSK topic.
 
 pub mod embedded;
 pub mod msk;

@@ -1,4 +1,5 @@
-//! MSK events as Lambda's event source mapping builds them.
+//! The events that Lambda's event source mapping sends for an MSK topic (AWS Lambda Developer Guide, "Using Lambda with
+//! Amazon MSK").
 
 use std::collections::HashMap;
 
@@ -7,35 +8,41 @@ use base64_simd::STANDARD;
 use hot_products::UnixMillis;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// What a batch's payload may measure at most, in bytes, before Lambda invokes the function (AWS Lambda Developer
-/// Guide, "Batching behavior").
+/// The largest payload of a batch, in bytes: Lambda invokes the function when it is reached (AWS Lambda Developer Guide,
+/// "Batching behavior").
 pub const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 
-/// A record's size in a payload besides its key and value, in bytes, about.
+/// An estimate of a record's size in a payload without its key and value, in bytes.
 const RECORD_BYTES: usize = 150;
 
-/// A seed of its own, so that partitions and shards are spread independently.
+/// Differs from the seed of the shards' hash, so that partitions and shards are independent of each other.
 const PARTITIONER_SEED: u64 = 1;
 
-/// Which of a topic's partitions, at least one, the records with the key `key` go to.
+/// The partition of records with the key `key`, of `partitions`, at least one. The same in the simulator and in the cost
+/// model. Kafka's own clients use another hash.
 pub fn partition(key: &[u8], partitions: u32) -> u32 {
     (xxh3_64_with_seed(key, PARTITIONER_SEED) % u64::from(partitions)) as u32
 }
 
-/// What a record adds to a payload, in bytes, about.
+/// An estimate of what a record adds to a payload, in bytes.
 pub fn payload_bytes(key: Option<&[u8]>, value: &[u8]) -> usize {
     RECORD_BYTES + (key.map_or(0, <[u8]>::len) + value.len()).div_ceil(3) * 4
 }
 
-/// A record of the topic `topic`.
-pub fn record(
-    topic: &str,
-    partition: u32,
-    offset: i64,
-    timestamp: UnixMillis,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-) -> KafkaRecord {
+/// The place of a record in Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position<'a> {
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: u32,
+    /// The offset in the partition.
+    pub offset: i64,
+}
+
+/// A record of an event, with its key and value in base64. Its timestamp type is `CREATE_TIME`.
+pub fn record(position: Position<'_>, timestamp: UnixMillis, key: Option<&[u8]>, value: Option<&[u8]>) -> KafkaRecord {
+    let Position { topic, partition, offset } = position;
     let mut record = KafkaRecord::default();
     record.topic = Some(topic.to_owned());
     record.partition = i64::from(partition);
@@ -47,7 +54,7 @@ pub fn record(
     record
 }
 
-/// An event with `records`, by topic partition as in `clicks-0`.
+/// An event with `records` by topic partition, such as `clicks-0`.
 pub fn event(records: HashMap<String, Vec<KafkaRecord>>) -> KafkaEvent {
     let mut event = KafkaEvent::default();
     event.event_source = Some("aws:kafka".to_owned());

@@ -1,4 +1,4 @@
-//! Serves a router on this machine, as a function URL would.
+//! Serves a router on 127.0.0.1, as a function URL does in AWS.
 
 use std::{future::Future, io};
 
@@ -12,7 +12,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// A listener on `port` of 127.0.0.1, 0 for any.
+/// A listener on `port` of 127.0.0.1, 0 for any free port.
 ///
 /// # Errors
 /// When the port is taken.
@@ -20,7 +20,7 @@ pub async fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("can't listen on port {port} of 127.0.0.1"))
 }
 
-/// Serves `router` until `stop` ends, and lets requests under way end.
+/// Serves `router` until `stop` is ready and the requests in progress have ended.
 ///
 /// # Errors
 /// When the listener fails.
@@ -29,17 +29,17 @@ pub async fn serve(
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router.layer(from_fn(for_this_machine))).with_graceful_shutdown(stop).await
+    axum::serve(listener, router.layer(from_fn(refuse_other_hosts))).with_graceful_shutdown(stop).await
 }
 
-/// Turns away what was meant for another host: a page from elsewhere, open in a browser here, can point a name of its own
-/// at 127.0.0.1 and would read the answers.
-async fn for_this_machine(request: Request, next: Next) -> Response {
+/// Refuses requests for another host. Otherwise a page from elsewhere, open in a browser on this machine, could make its
+/// own name resolve to 127.0.0.1 and read the responses (DNS rebinding).
+async fn refuse_other_hosts(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
     if matches!(name, None | Some("127.0.0.1" | "localhost")) {
         next.run(request).await
     } else {
-        (StatusCode::MISDIRECTED_REQUEST, "this is served to 127.0.0.1 and localhost only\n").into_response()
+        (StatusCode::MISDIRECTED_REQUEST, "this server answers to 127.0.0.1 and localhost only\n").into_response()
     }
 }

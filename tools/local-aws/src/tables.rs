@@ -1,4 +1,4 @@
-//! Tables on any DynamoDB endpoint, and clients for it.
+//! Creating the tables on any DynamoDB endpoint.
 
 use anyhow::{Context, Result, anyhow};
 use aws_sdk_dynamodb::{
@@ -13,16 +13,19 @@ use hot_products::store::{self, CallLimits, explain};
 
 use crate::template::TableDefinition;
 
-/// What became of a table.
+/// What [`create`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It is new.
+    /// The table is new.
     New,
-    /// It was there and was left as it is.
+    /// The table existed, and was left unchanged.
     Existing,
 }
 
-/// Creates a table, with its TTL.
+/// Creates the table and sets its TTL, unless the table exists.
+///
+/// # Errors
+/// When DynamoDB can't be reached or refuses.
 pub async fn create(client: &Client, table: &TableDefinition) -> Result<Created> {
     let mut call = client.create_table().table_name(&table.name).billing_mode(BillingMode::PayPerRequest);
     for ((name, kind), key_type) in table.keys.iter().zip([KeyType::Hash, KeyType::Range]) {
@@ -63,12 +66,12 @@ pub fn client_for(endpoint: &str) -> Client {
     store::client(local_region(), local_credentials(), Some(endpoint.to_owned()), &CallLimits::default())
 }
 
-/// Credentials for a DynamoDB that checks none.
+/// Credentials for a DynamoDB that does not check any.
 pub fn local_credentials() -> Credentials {
     Credentials::new("local", "local", None, None, "local")
 }
 
-/// The region of a DynamoDB that is in none.
+/// The region for a DynamoDB outside AWS.
 pub fn local_region() -> Region {
     Region::from_static("us-east-1")
 }

@@ -1,27 +1,27 @@
-//! The tables as the SAM template defines them: what runs here has the same tables as what is deployed.
+//! The tables as the SAM template defines them, so that tools and tests use the same tables as a deployed stack.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_yaml_ng::{Mapping, Value};
 
-/// The template, as it was when this program was built.
+/// The text of `infra/template.yaml`, at build time.
 pub const TEMPLATE: &str = include_str!("../../../infra/template.yaml");
 
-/// The stack's name unless another is given; the tables' names begin with it.
+/// The default name of the stack. The names of the tables begin with it.
 pub const DEFAULT_STACK: &str = "hot-products";
 
-/// A table's definition, as far as a local DynamoDB needs it.
+/// A table's definition, as much of it as a local DynamoDB needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDefinition {
-    /// The table's name, with the stack's name filled in.
+    /// The table's name, including the stack's.
     pub name: String,
     /// The key attributes in order, partition key first: name and type (`S` or `N`).
     pub keys: Vec<(String, String)>,
-    /// The attribute that DynamoDB expires items by.
+    /// The TTL attribute.
     pub ttl_attribute: Option<String>,
 }
 
-/// The names of a stack's tables. The template gives them, this is the one place that says them again.
+/// The names of a stack's tables. The template defines them; a test checks that these are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNames {
     /// The minute counters.
@@ -43,24 +43,27 @@ impl TableNames {
     }
 }
 
-/// What of the stack has a price besides its tables.
+/// The sizes of the stack's other resources, as far as they affect its price.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StackSizes {
     /// Memory of `count-clicks`, in MB.
     pub count_memory_mb: f64,
     /// Memory of `rank-products`, in MB.
     pub rank_memory_mb: f64,
-    /// How long `rank-products` may run, in seconds.
+    /// Timeout of `rank-products`, in seconds.
     pub rank_timeout_seconds: f64,
-    /// The metrics that the alarms watch; one of a ratio watches two.
+    /// How many metrics the alarms watch: an alarm on a ratio watches two.
     pub alarm_metrics: f64,
-    /// Dashboards.
+    /// How many dashboards.
     pub dashboards: f64,
 }
 
 /// The sizes in the template.
+///
+/// # Errors
+/// When the template is not YAML or has no such resource.
 pub fn sizes(template: &str) -> Result<StackSizes> {
-    let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
+    let template: Value = serde_yaml_ng::from_str(template).context("the template is not YAML")?;
     let number = |function: &str, property: &str| {
         template["Resources"][function]["Properties"][property]
             .as_f64()
@@ -110,9 +113,12 @@ struct TimeToLive {
     attribute_name: String,
 }
 
-/// The tables of the template, named as in the stack `stack`.
+/// The tables of the template, with their names in the stack `stack`.
+///
+/// # Errors
+/// When the template is not YAML, or defines a table in a way that is not supported here.
 pub fn tables(template: &str, stack: &str) -> Result<Vec<TableDefinition>> {
-    let template: Value = serde_yaml_ng::from_str(template).context("the template is no YAML")?;
+    let template: Value = serde_yaml_ng::from_str(template).context("the template is not YAML")?;
     let resources: &Mapping =
         template.get("Resources").and_then(Value::as_mapping).context("the template has no Resources")?;
     resources
@@ -131,10 +137,10 @@ fn table(properties: Value, stack: &str) -> Result<TableDefinition> {
     let name = match &properties.table_name {
         Value::String(name) => name.clone(),
         Value::Tagged(tagged) if tagged.tag == "Sub" => {
-            let name = tagged.value.as_str().context("TableName: !Sub takes a text here")?;
+            let name = tagged.value.as_str().context("TableName: !Sub must have a string")?;
             name.replace("${AWS::StackName}", stack)
         }
-        other => bail!("TableName is {other:?}, neither a text nor a !Sub"),
+        other => bail!("TableName is {other:?}, neither a string nor a !Sub"),
     };
     if name.contains("${") {
         bail!("TableName {name:?} refers to more than the stack's name");
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_are_counted_by_the_metrics_that_they_watch() {
+    fn an_alarm_counts_as_many_metrics_as_it_watches() {
         let function = "{Properties: {MemorySize: 128, Timeout: 3}}";
         let template = format!(
             "Resources: {{CountClicksFunction: {function}, RankProductsFunction: {function}, \
@@ -197,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_template_is_said() {
-        assert!(tables("Resources: [", "s").unwrap_err().to_string().contains("no YAML"));
+    fn errors_name_what_is_wrong_with_a_template() {
+        assert!(tables("Resources: [", "s").unwrap_err().to_string().contains("not YAML"));
         assert!(tables("Parameters: {}", "s").unwrap_err().to_string().contains("no Resources"));
         let template = "Resources: {T: {Type: 'AWS::DynamoDB::Table', Properties: {}}}";
         assert!(tables(template, "s").unwrap_err().to_string().contains("table T"));

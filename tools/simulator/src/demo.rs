@@ -1,7 +1,7 @@
-//! The demo: a shop's clicks through the real functions, in time that runs faster than ours.
+//! A made-up shop's clicks through the functions, in time that runs faster than real time.
 //!
-//! The shop makes events whose products' popularity drifts; the pipeline plays the topic, the event source and
-//! the schedule; [`Demo::run`] moves the demo's clock along with ours and answers what [`Handle`] asks.
+//! The shop makes events for products whose popularity drifts, and the pipeline runs them through the simulator.
+//! [`Demo::run`] moves the demo's clock along with the system's and executes the commands of its [`Handle`]s.
 
 mod expiry;
 mod pipeline;
@@ -11,9 +11,9 @@ mod shop;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use aws_sdk_dynamodb::Client;
 use count_clicks::CountSummary;
 use hot_products::{Clock, ManualClock, Minute, UnixMillis};
+use local_aws::embedded::Embedded;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval},
@@ -21,73 +21,70 @@ use tokio::{
 
 use self::{pipeline::Pipeline, shop::Shop};
 pub use self::{
-    pipeline::{SourceStatus, Status, Totals},
+    pipeline::PipelineStatus,
     routes::{PIPELINE, routes},
 };
-use local_aws::template::TableNames;
 
 /// How often the demo's clock moves.
 const TICK: Duration = Duration::from_millis(100);
-/// The most that passes of our time from one tick to the next: where the machine slept or can't keep up, the demo's
-/// time runs slower, and nothing piles up.
+/// The most real time that counts from one tick to the next. If the machine slept or can't keep up, the demo's time runs
+/// slower, and no work piles up.
 const MAX_TICK: Duration = Duration::from_millis(500);
 
-/// What kind of shop, and how fast its time runs.
+/// The shop, and how fast its time runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Seconds of the demo a second of ours.
+pub struct DemoOptions {
+    /// How many seconds of the demo pass in a real second.
     pub speed: f64,
     /// How many products the shop has.
     pub products: u32,
-    /// Clicks a second of the demo, on average.
+    /// Clicks per second of the demo, on average.
     pub clicks_per_second: f64,
-    /// Which stream of the kind.
+    /// The random seed.
     pub seed: u64,
-    /// How long the shop has been open when the demo begins.
+    /// How long the shop has been open when the demo starts.
     pub past: Duration,
 }
 
-/// What a demo can be asked for.
+/// A command to a running demo, with the channel for its answer.
 #[derive(Debug)]
 enum Command {
     Redeliver(oneshot::Sender<Option<CountSummary>>),
     Garbage(oneshot::Sender<CountSummary>),
-    Pause(bool, oneshot::Sender<()>),
+    SetPaused(bool, oneshot::Sender<()>),
 }
 
 /// A demo that is ready to run.
 #[derive(Debug)]
 pub struct Demo {
     pipeline: Pipeline,
-    options: Options,
+    options: DemoOptions,
     dynamodb: String,
     commands: mpsc::Receiver<Command>,
-    status: watch::Sender<Arc<Status>>,
+    status: watch::Sender<Arc<PipelineStatus>>,
     paused: bool,
 }
 
-/// Watches and steers a demo that runs.
+/// Watches and controls a running demo.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Arc<Status>>,
+    status: watch::Receiver<Arc<PipelineStatus>>,
     clock: Arc<ManualClock>,
 }
 
 impl Demo {
-    /// A demo over the empty tables `tables` of the DynamoDB at `endpoint`, whose clients are as `client`. The shop has
-    /// been open for [`Options::past`] at `now`; `progress` is told of every minute of it.
+    /// A demo over the empty tables of `dynamodb`. At `now`, the shop has been open for [`DemoOptions::past`]; calls
+    /// `progress` with each minute of it.
     pub async fn prepare(
-        client: &Client,
-        endpoint: String,
-        tables: &TableNames,
-        options: Options,
+        dynamodb: &Embedded,
+        options: DemoOptions,
         now: UnixMillis,
         mut progress: impl FnMut(Minute),
     ) -> Result<(Self, Handle)> {
         let shop = Shop::new(options.products, options.clicks_per_second, options.seed);
         let mut minute = Minute::of(now.minus(options.past));
-        let mut pipeline = Pipeline::new(client, tables, shop, minute.start())?;
+        let mut pipeline = Pipeline::new(dynamodb, shop, minute.start())?;
         while minute.end() <= now {
             pipeline.advance(minute.end()).await?;
             progress(minute);
@@ -95,15 +92,16 @@ impl Demo {
         }
         pipeline.go_live().await?;
         let (commands, receiver) = mpsc::channel(8);
-        let (status, watched) = watch::channel(Arc::new(pipeline.status(endpoint.clone(), options.speed, false)));
-        let handle = Handle { commands, status: watched, clock: pipeline.clock() };
-        Ok((Self { pipeline, options, dynamodb: endpoint, commands: receiver, status, paused: false }, handle))
+        let dynamodb = dynamodb.endpoint();
+        let (status, watched) = watch::channel(Arc::new(pipeline.status(dynamodb.clone(), options.speed, false)));
+        let handle = Handle { commands, status: watched, clock: pipeline.simulator.clock.clone() };
+        Ok((Self { pipeline, options, dynamodb, commands: receiver, status, paused: false }, handle))
     }
 
-    /// Runs until every [`Handle`] is dropped. `real` is our clock.
+    /// Runs until every [`Handle`] is dropped. `real` is the system's clock.
     ///
     /// # Errors
-    /// When a function or the DynamoDB failed.
+    /// When a function or DynamoDB failed.
     pub async fn run(mut self, real: &dyn Clock) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,12 +113,12 @@ impl Demo {
                     let passed = now.since(last).min(MAX_TICK);
                     last = now;
                     if !self.paused {
-                        let to = self.pipeline.clock().now().plus(passed.mul_f64(self.options.speed));
+                        let to = self.pipeline.simulator.now().plus(passed.mul_f64(self.options.speed));
                         self.pipeline.advance(to).await?;
                     }
                 }
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await?,
+                    Some(command) => self.execute(command).await?,
                     None => return Ok(()),
                 },
             }
@@ -128,11 +126,11 @@ impl Demo {
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Result<()> {
-        // Who asked may have gone.
+    async fn execute(&mut self, command: Command) -> Result<()> {
+        // The sender of the command may be gone, so the result of `send` does not matter.
         match command {
             Command::Redeliver(answer) => {
-                let summary = self.pipeline.redeliver().await?;
+                let summary = self.pipeline.simulator.redeliver().await?;
                 self.publish();
                 let _gone = answer.send(summary);
             }
@@ -141,10 +139,10 @@ impl Demo {
                 self.publish();
                 let _gone = answer.send(summary);
             }
-            Command::Pause(paused, answer) => {
+            Command::SetPaused(paused, answer) => {
                 self.paused = paused;
-                // What waits, the event source hands out when its window is over, whether more comes or not.
-                self.pipeline.deliver_waiting().await?;
+                // The event source delivers what waits when the batch window ends, even if no time passes in the shop.
+                self.pipeline.simulator.deliver().await?;
                 self.publish();
                 let _gone = answer.send(());
             }
@@ -165,11 +163,11 @@ impl Handle {
     }
 
     /// The pipeline's health at the last tick.
-    pub fn status(&self) -> Arc<Status> {
+    pub fn status(&self) -> Arc<PipelineStatus> {
         self.status.borrow().clone()
     }
 
-    /// Has the last batch delivered again, and returns what the function said; `None` where there is no batch yet.
+    /// Delivers the last batch again, and returns what the function returned; `None` if there is no batch yet.
     ///
     /// # Errors
     /// When the demo has ended.
@@ -177,7 +175,7 @@ impl Handle {
         self.ask(Command::Redeliver).await
     }
 
-    /// Has a batch of broken, old and impossible records delivered, and returns what the function said.
+    /// Delivers a batch of broken, old and impossible records, and returns what the function returned.
     ///
     /// # Errors
     /// When the demo has ended.
@@ -189,8 +187,8 @@ impl Handle {
     ///
     /// # Errors
     /// When the demo has ended.
-    pub async fn pause(&self, paused: bool) -> Result<()> {
-        self.ask(|answer| Command::Pause(paused, answer)).await
+    pub async fn set_paused(&self, paused: bool) -> Result<()> {
+        self.ask(|answer| Command::SetPaused(paused, answer)).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
@@ -205,34 +203,32 @@ mod tests {
     use hot_products::{SystemClock, Window, store::SnapshotsTable};
 
     use super::*;
-    use local_aws::{embedded::Embedded, template::DEFAULT_STACK};
+    use crate::SimulatorTotals;
 
-    /// Has `look` look at a demo whose time stands still, with a past of a hundred minutes.
-    async fn paused(look: impl AsyncFnOnce(&Embedded, &Handle)) {
+    /// Runs `check` on a paused demo with a past of a hundred minutes.
+    async fn paused(check: impl AsyncFnOnce(&Embedded, &Handle)) {
         let dynamodb = Embedded::start(0, None).await.unwrap();
         let past = Duration::from_mins(100);
-        let options = Options { speed: 60.0, products: 200, clicks_per_second: 2.0, seed: 1, past };
+        let options = DemoOptions { speed: 60.0, products: 200, clicks_per_second: 2.0, seed: 1, past };
         let now = UnixMillis::parse_rfc3339("2022-12-27T16:50:30Z").unwrap();
-        let tables = TableNames::of(DEFAULT_STACK);
-        let (demo, handle) =
-            Demo::prepare(&dynamodb.client(), dynamodb.endpoint(), &tables, options, now, drop).await.unwrap();
-        let looking = async {
-            handle.pause(true).await.unwrap();
-            look(&dynamodb, &handle).await;
+        let (demo, handle) = Demo::prepare(&dynamodb, options, now, drop).await.unwrap();
+        let checking = async {
+            handle.set_paused(true).await.unwrap();
+            check(&dynamodb, &handle).await;
             drop(handle);
         };
-        let (ran, ()) = tokio::join!(Box::pin(demo.run(&SystemClock)), looking);
+        let (ran, ()) = tokio::join!(Box::pin(demo.run(&SystemClock)), checking);
         ran.unwrap();
     }
 
-    fn sum(totals: &Totals) -> u64 {
+    fn sum(totals: &SimulatorTotals) -> u64 {
         totals.counted + totals.ignored + totals.stale + totals.rejected + totals.already_counted
     }
 
     #[tokio::test]
-    async fn the_past_is_there_at_the_start_and_ranks_move() {
+    async fn the_demo_starts_with_a_past_in_which_ranks_move() {
         paused(async |dynamodb, handle| {
-            let snapshots = SnapshotsTable::new(dynamodb.client(), TableNames::of(DEFAULT_STACK).snapshots);
+            let snapshots = SnapshotsTable::new(dynamodb.client(), dynamodb.tables().snapshots);
             let newest = snapshots.newest().await.unwrap().unwrap();
             assert_eq!(newest.window, Window::ended_by(handle.clock().now().minus(Duration::from_mins(1))));
             assert!(newest.products.iter().any(|product| product.previous_rank != Some(product.rank)));
@@ -256,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_comes_again_is_skipped() {
+    async fn a_redelivered_batch_is_skipped() {
         paused(async |_, handle| {
             let before = handle.status();
             let again = handle.redeliver().await.unwrap().unwrap();
@@ -271,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_is_rejected_each_kind_with_its_reason() {
+    async fn each_kind_of_garbage_is_rejected_with_its_reason() {
         paused(async |_, handle| {
             let garbage = handle.garbage().await.unwrap();
             assert_eq!((garbage.records, garbage.counted, garbage.stale), (200, 0, 20));
@@ -282,7 +278,7 @@ mod tests {
                 assert!(status.rejected_by_reason.contains_key(reason), "{reason} in {:?}", status.rejected_by_reason);
             }
             assert_eq!(sum(&status.totals), status.totals.records);
-            // It is behind us: the shop's batch can come again.
+            // Garbage is not what a redelivery repeats: that is the shop's last batch.
             assert_eq!(handle.redeliver().await.unwrap().unwrap().counted, 0);
         })
         .await;

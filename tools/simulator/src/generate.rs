@@ -1,4 +1,4 @@
-//! The tracking data generator: a shop's events, with Zipf-distributed products, out of order as producers send them.
+//! The generator of event files: Zipf-distributed products, and events out of order as producers send them.
 
 use std::{io, time::Duration};
 
@@ -17,15 +17,15 @@ pub struct Spec {
     pub products: u64,
     /// Over how many minutes the events are spread, evenly.
     pub minutes: u64,
-    /// Which stream of the kind.
+    /// The random seed.
     pub seed: u64,
-    /// Zipf's exponent: 0 for products that are all alike, above 1 for few very hot ones.
+    /// Zipf's exponent: at 0 all products are equally popular, above 1 a few are very hot.
     pub zipf: f64,
     /// The time of the first event.
     pub start: UnixMillis,
-    /// How far an event may lie behind the newest before it.
+    /// How much older an event may be than the newest event before it.
     pub disorder: Duration,
-    /// The share of events whose action is no click.
+    /// The share of events whose action is not a click.
     pub ignored_share: f64,
     /// The share of lines that are broken.
     pub bad_share: f64,
@@ -33,8 +33,7 @@ pub struct Spec {
 
 /// A tracking event as producers send it.
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the contract's names")]
-pub(crate) struct Event<'a> {
+pub(crate) struct TrackingEvent<'a> {
     pub(crate) event_time: i64,
     pub(crate) product_id: &'a str,
     pub(crate) action: &'a str,
@@ -44,13 +43,13 @@ pub(crate) struct Event<'a> {
 /// What shoppers do besides clicking.
 pub(crate) const OTHER_ACTIONS: [&str; 3] = ["view", "add_to_cart", "remove_from_cart"];
 
-/// The ways in which [`spoil`] breaks a line.
+/// How many ways [`corrupt`] has to break a line.
 const FAULTS: u32 = 8;
 
 /// Writes the events as JSON lines.
 ///
 /// # Errors
-/// When `out` can't be written to, or the specification has no such distribution.
+/// When `out` can't be written to, or the number of products or Zipf's exponent is out of range.
 pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(spec.seed);
     let popularity = Zipf::new(spec.products as f64, spec.zipf).map_err(io::Error::other)?;
@@ -68,11 +67,11 @@ pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
         } else {
             "click"
         };
-        let event = Event { event_time: event_time.0, product_id: &product_id, action, user_id: &user_id };
+        let event = TrackingEvent { event_time: event_time.0, product_id: &product_id, action, user_id: &user_id };
         line.clear();
         serde_json::to_writer(&mut line, &event)?;
         if random.random_bool(spec.bad_share) {
-            spoil(&mut line, &event, &mut random);
+            corrupt(&mut line, &event, &mut random);
         }
         line.push(b'\n');
         out.write_all(&line)?;
@@ -81,19 +80,19 @@ pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
 }
 
 /// Breaks the line of `event` in one of the ways that producers do, so that it is rejected.
-pub(crate) fn spoil(line: &mut Vec<u8>, event: &Event<'_>, random: &mut impl Rng) {
-    let text = |event: &Event<'_>| serde_json::to_string(event).unwrap_or_default();
-    let spoilt = match random.random_range(0..FAULTS) {
+pub(crate) fn corrupt(line: &mut Vec<u8>, event: &TrackingEvent<'_>, random: &mut impl Rng) {
+    let text = |event: &TrackingEvent<'_>| serde_json::to_string(event).unwrap_or_default();
+    let corrupted = match random.random_range(0..FAULTS) {
         0 => return line.truncate(random.random_range(0..line.len())),
         1 => text(event).replace("\"event_time\"", "\"time\""),
         2 => text(event).replace("\"product_id\":", "\"product\":"),
         3 => text(event).replace("\"action\":", "\"event\":"),
         4 => text(event).replace(&event.event_time.to_string(), &format!("\"{}\"", UnixMillis(event.event_time))),
-        5 => text(&Event { product_id: "", ..*event }),
-        6 => text(&Event { product_id: &"x".repeat(ProductId::MAX_BYTES + 1), ..*event }),
+        5 => text(&TrackingEvent { product_id: "", ..*event }),
+        6 => text(&TrackingEvent { product_id: &"x".repeat(ProductId::MAX_BYTES + 1), ..*event }),
         _ => return line.fill(0xff),
     };
-    *line = spoilt.into_bytes();
+    *line = corrupted.into_bytes();
 }
 
 #[cfg(test)]
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_times_and_disorder_are_as_asked() {
+    fn shares_times_and_disorder_follow_the_specification() {
         let spec = spec();
         let lines = lines(&spec);
         assert_eq!(lines.len(), 5_000);

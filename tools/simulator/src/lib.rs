@@ -1,7 +1,18 @@
-//! The real functions on one machine, at the time of a manual clock.
+//! The real functions on one machine, in the time of a manual clock.
 //!
-//! [`replay`] runs them over a file of events, [`demo`] over a simulated shop; [`generate`] makes files of events.
+//! `Simulator` (in `simulator.rs`, start reading there) is the topic, the event source and the schedule around
+//! `count-clicks` and `rank-products`. Two modules drive it:
+//!
+//! - [`replay`] with a file of events: time advances with the events.
+//! - [`demo`] with a made-up shop: time advances with the system's clock, but faster.
+//!
+//! [`generate`] writes files of events.
 
 pub mod demo;
 pub mod generate;
 pub mod replay;
+mod simulator;
+mod topic;
+
+pub use simulator::{SimulatorOptions, SimulatorTotals};
+pub use topic::PartitionStatus;

@@ -1,176 +1,92 @@
-//! The main job on one machine: a file of events through the real handlers, at the events' own time.
+//! A file of events through the functions, at the events' own time.
 //!
-//! Lines become records of MSK batches, which go as JSON through the same decoding as in Lambda. The clock is the
-//! highest event time so far; as soon as it has reached a window's end plus the settle time, the batch at hand ends and
-//! the window is ranked. So a file of many days replays as it would have run live.
+//! Each line becomes a record. The clock is the highest event time so far; when it passes a window's end plus the settle
+//! time, the batch ends and the window is ranked. So a file of many days replays as it would have run live.
 
-use std::{collections::HashMap, io::BufRead, sync::Arc, time::Duration};
+use std::{collections::HashMap, io::BufRead, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
-use aws_lambda_events::kafka::KafkaRecord;
-use aws_sdk_dynamodb::Client;
-use count_clicks::{CountClicks, CountSettings};
+use anyhow::{Context, Result};
+use count_clicks::CountSummary;
 use hot_products::{
-    Bucket, Classification, Clock, Event, ManualClock, Minute, Policy, Shard, Snapshot, UnixMillis, Window,
-    click::MAX_AHEAD,
-    store::{CountersTable, SnapshotsTable},
+    Bucket, Event, Minute, Shard, Snapshot, UnixMillis, Window, click::MAX_AHEAD, store::CountersTable,
 };
-use rank_products::{RankProducts, RankSettings, Request};
-use serde::Serialize;
+use local_aws::embedded::Embedded;
 
-use local_aws::{
-    msk::{self, MAX_PAYLOAD_BYTES},
-    template::TableNames,
-};
-
-const TOPIC: &str = "clicks";
-
-/// How long an invocation may take; the clock that would run it out stands still.
-const INVOCATION_TIME: Duration = Duration::from_mins(1);
-
-/// How to replay.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many partitions the topic has.
-    pub partitions: u32,
-    /// The most records in a batch.
-    pub batch_size: usize,
-    /// How many products a snapshot holds.
-    pub top: usize,
-    /// How long after its end a window is ranked.
-    pub settle: Duration,
-    /// How far ahead of the clock an event may lie and still move it. One that lies further is taken for a mistake,
-    /// and rejected as in the future, rather than for a quiet time in the shop.
-    pub max_gap: Duration,
-}
-
-/// What a replay did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Lines.
-    pub records: u64,
-    /// Records added to the counters.
-    pub counted: u64,
-    /// Records whose action is not counted.
-    pub ignored: u64,
-    /// Records too old for any window to come.
-    pub stale: u64,
-    /// Records that are no event, or one that can't be true.
-    pub rejected: u64,
-    /// Records that the counters held already.
-    pub already_counted: u64,
-    /// Invocations of `count-clicks`.
-    pub batches: u64,
-    /// Writes to the counters.
-    pub updates: u64,
-    /// Write units consumed by counters and rejected events.
-    pub write_units: u64,
-}
+use crate::simulator::{Simulator, SimulatorOptions, SimulatorTotals, Step};
 
 /// Records that were not counted for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotCounted {
-    /// `stale`, or why they were rejected.
+    /// `stale`, or the reason of the rejection.
     pub reason: &'static str,
-    /// How many they are.
+    /// How many records.
     pub records: u64,
-    /// The number of the first one's line, from 1.
+    /// The line number of the first of them, from 1.
     pub first_line: u64,
 }
 
-/// What a replay tells while it runs.
-pub trait Progress {
-    /// `bytes` more have been read, up to the clock's time `now`.
+/// Watches a replay while it runs.
+pub trait ReplayProgress {
+    /// `bytes` more have been read, and `now` is the time of the clock.
     fn read(&mut self, bytes: u64, now: Option<UnixMillis>);
     /// A window was ranked.
     fn ranked(&mut self, snapshot: &Snapshot) -> Result<()>;
 }
 
-/// A replay under way.
+/// A replay.
+#[derive(Debug)]
 pub struct Replay {
-    options: Options,
-    policy: Policy,
-    clock: Arc<ManualClock>,
-    count_clicks: CountClicks,
-    rank_products: RankProducts,
+    /// How far an event may lie ahead of the clock and still move it.
+    max_gap: Duration,
+    simulator: Simulator,
     counters: CountersTable,
-    snapshots: SnapshotsTable,
-    /// The next offset of each partition.
-    offsets: Vec<i64>,
-    batch: Batch,
+    /// The numbers of the lines that wait for delivery, by partition and offset.
+    lines: HashMap<(i64, i64), u64>,
     /// The earliest and the latest event time so far.
     span: Option<(UnixMillis, UnixMillis)>,
-    next_window: Option<Window>,
-    summary: Summary,
     not_counted: Vec<NotCounted>,
 }
 
-#[derive(Default)]
-struct Batch {
-    records: HashMap<String, Vec<KafkaRecord>>,
-    /// The numbers and the texts of the records' lines.
-    lines: Vec<(u64, Vec<u8>)>,
-    payload_bytes: usize,
-}
-
 impl Replay {
-    /// A replay into the tables named `tables`, which are empty.
-    pub fn new(client: &Client, tables: &TableNames, options: Options) -> Result<Self> {
-        let settings = hot_products::settings::Settings::from([
-            ("COUNTERS_TABLE", tables.counters.clone()),
-            ("REJECTS_TABLE", tables.rejects.clone()),
-            ("SNAPSHOTS_TABLE", tables.snapshots.clone()),
-            ("TOP_N", options.top.to_string()),
-        ]);
-        let count_settings = CountSettings::read(&settings)?;
-        let rank_settings = RankSettings::read(&settings)?;
-        let clock = Arc::new(ManualClock::at(UnixMillis(i64::MIN)));
+    /// A replay into the empty tables of `dynamodb`. An event that is ahead of the clock by more than `max_gap` counts as
+    /// a mistake rather than as a quiet time in the shop: it is rejected, because its time is in the future.
+    pub fn new(dynamodb: &Embedded, options: SimulatorOptions, max_gap: Duration) -> Result<Self> {
         Ok(Self {
-            policy: count_settings.policy.clone(),
-            counters: CountersTable::new(client.clone(), tables.counters.clone()),
-            snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone()),
-            count_clicks: CountClicks::new(client.clone(), count_settings, clock.clone()),
-            rank_products: RankProducts::new(client.clone(), rank_settings, clock.clone()),
-            clock,
-            offsets: vec![0; options.partitions as usize],
-            options,
-            batch: Batch::default(),
+            max_gap: max_gap.max(MAX_AHEAD),
+            simulator: Simulator::new(dynamodb, options, UnixMillis(i64::MIN))?,
+            counters: CountersTable::new(dynamodb.client(), dynamodb.tables().counters),
+            lines: HashMap::new(),
             span: None,
-            next_window: None,
-            summary: Summary::default(),
             not_counted: Vec::new(),
         })
     }
 
-    /// Replays all lines of `input`, and ranks every window from the first five-minute boundary after the earliest
-    /// event to the first after the latest.
-    pub async fn run(&mut self, mut input: impl BufRead, progress: &mut impl Progress) -> Result<Summary> {
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let bytes = input.read_until(b'\n', &mut line).with_context(|| format!("can't read line {number}"))?;
-            if bytes == 0 {
-                break;
-            }
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            }
-            self.line(number, &line, progress).await?;
-            progress.read(bytes as u64, self.span.map(|(_, latest)| latest));
+    /// Replays all lines of `input`. Ranks every window from the first five-minute boundary after the earliest event to
+    /// the first after the latest.
+    pub async fn run(&mut self, input: impl BufRead, progress: &mut impl ReplayProgress) -> Result<SimulatorTotals> {
+        for (number, line) in (1..).zip(input.split(b'\n')) {
+            let line = line.with_context(|| format!("can't read line {number}"))?;
+            let bytes = line.len() as u64 + 1;
+            self.replay_line(number, line, progress).await?;
+            progress.read(bytes, self.span.map(|(_, latest)| latest));
         }
-        self.flush().await?;
+        let summary = self.simulator.deliver().await?;
+        self.delivered(summary.as_ref());
         if let Some((_, latest)) = self.span {
-            self.rank_until(Window::first_after(latest).next(), progress).await?;
+            self.advance(Window::first_after(latest).end().plus(self.simulator.options.settle), progress).await?;
         }
-        Ok(self.summary.clone())
+        Ok(self.simulator.totals.clone())
     }
 
-    /// The records that were not counted, by reason.
-    pub fn not_counted(&self) -> &[NotCounted] {
-        &self.not_counted
+    /// The records that were not counted, by reason, in the order of their first lines.
+    pub fn not_counted(&self) -> Vec<NotCounted> {
+        let mut all = self.not_counted.clone();
+        all.sort_by_key(|kind| kind.first_line);
+        all
     }
 
-    /// The clicks of each product in each minute of the replayed time, in order of time, most clicks first.
+    /// Calls `each` with the clicks of each product in each minute of the replayed time: minutes in order, in a minute
+    /// the most clicked products first.
     pub async fn minutes(&self, mut each: impl FnMut(Minute, &str, u64) -> Result<()>) -> Result<()> {
         let Some((earliest, latest)) = self.span else { return Ok(()) };
         let mut minute = Minute::of(earliest);
@@ -190,115 +106,59 @@ impl Replay {
         Ok(())
     }
 
-    async fn line(&mut self, number: u64, line: &[u8], progress: &mut impl Progress) -> Result<()> {
-        let event = Event::parse(line).ok();
-        if let Some(time) = event.as_ref().map(|event| event.event_time) {
-            self.advance(time, progress).await?;
-        }
+    async fn replay_line(&mut self, number: u64, line: Vec<u8>, progress: &mut impl ReplayProgress) -> Result<()> {
+        let event = Event::parse(&line).ok();
+        let now = event.as_ref().and_then(|event| self.clock_at(event.event_time)).unwrap_or(self.simulator.now());
+        self.advance(now, progress).await?;
         let key = event.as_ref().map(|event| event.product_id.as_str().as_bytes());
-        let partition = msk::partition(key.unwrap_or(line), self.options.partitions);
-        let offset = &mut self.offsets[partition as usize];
-        let record = msk::record(TOPIC, partition, *offset, self.clock.now(), key, Some(line));
-        *offset += 1;
-        self.batch.payload_bytes += msk::payload_bytes(key, line);
-        self.batch.records.entry(format!("{TOPIC}-{partition}")).or_default().push(record);
-        self.batch.lines.push((number, line.to_vec()));
-        if self.batch.lines.len() >= self.options.batch_size || self.batch.payload_bytes >= MAX_PAYLOAD_BYTES {
-            self.flush().await?;
-        }
+        let record = self.simulator.produce(key, &line);
+        self.lines.insert((record.partition, record.offset), number);
         Ok(())
     }
 
-    /// Brings the clock to `time`, ranking what becomes due on the way.
-    async fn advance(&mut self, time: UnixMillis, progress: &mut impl Progress) -> Result<()> {
-        let Some((earliest, latest)) = self.span else {
-            self.span = Some((time, time));
-            self.clock.set(time);
-            return Ok(());
-        };
-        if time > latest.plus(self.options.max_gap.max(MAX_AHEAD)) {
-            return Ok(());
+    /// The time to which an event moves the clock. `None` if it does not: it is late, or too far ahead.
+    fn clock_at(&mut self, time: UnixMillis) -> Option<UnixMillis> {
+        let (earliest, latest) = self.span.unwrap_or((time, time));
+        if time > latest.plus(self.max_gap) {
+            return None;
         }
-        if time >= latest.minus(self.policy.max_event_age) {
-            self.span = Some((earliest.min(time), latest.max(time)));
+        if time >= latest.minus(self.simulator.settings.policy.max_event_age) {
+            let earliest = earliest.min(time);
+            self.span = Some((earliest, latest.max(time)));
+            self.simulator.rank_from(Window::first_after(earliest));
         }
-        if time <= latest {
-            return Ok(());
-        }
-        let due = Window::ended_by(time.minus(self.options.settle)).next();
-        if self.next_window.unwrap_or(Window::first_after(earliest)) < due {
-            self.flush().await?;
-            self.clock.set(time);
-            self.rank_until(due, progress).await?;
-        }
-        self.clock.set(time);
-        Ok(())
+        (time >= latest).then_some(time)
     }
 
-    /// Hands the batch to `count-clicks`.
-    async fn flush(&mut self) -> Result<()> {
-        if self.batch.lines.is_empty() {
-            return Ok(());
-        }
-        let Batch { records, lines, .. } = std::mem::take(&mut self.batch);
-        let event = serde_json::to_string(&msk::event(records))?;
-        let deadline = self.clock.now().plus(INVOCATION_TIME);
-        let (done, result) = self.count_clicks.handle(&event, deadline).await;
-        result.context("count-clicks failed")?;
-        self.summary.records += done.records;
-        self.summary.counted += done.counted;
-        self.summary.ignored += done.ignored;
-        self.summary.stale += done.stale;
-        self.summary.rejected += done.rejected;
-        self.summary.already_counted += done.already_counted;
-        self.summary.updates += done.updates;
-        self.summary.write_units += done.write_units;
-        self.summary.batches += 1;
-        if done.stale + done.rejected > 0 {
-            self.explain(&lines, done.stale + done.rejected)?;
-        }
-        Ok(())
-    }
-
-    /// Finds the lines of a batch that were not counted. The function notes offsets; a person looks for lines.
-    fn explain(&mut self, lines: &[(u64, Vec<u8>)], expected: u64) -> Result<()> {
-        let mut found = 0;
-        for (number, line) in lines {
-            let reason = match self.policy.classify(self.clock.now(), line) {
-                Classification::Counted(_) | Classification::Ignored => continue,
-                Classification::Stale(_) => "stale",
-                Classification::Rejected(reason) => reason.name(),
-            };
-            found += 1;
-            match self.not_counted.iter_mut().find(|known| known.reason == reason) {
-                Some(known) => known.records += 1,
-                None => self.not_counted.push(NotCounted { reason, records: 1, first_line: *number }),
+    /// Brings the clock to `time`, with what is due on the way.
+    async fn advance(&mut self, time: UnixMillis, progress: &mut impl ReplayProgress) -> Result<()> {
+        while let Some(step) = self.simulator.advance(time).await? {
+            match step {
+                Step::Delivered(summary) => self.delivered(summary.as_ref()),
+                Step::Ranked(snapshot) => progress.ranked(&snapshot)?,
             }
         }
-        ensure!(
-            found == expected,
-            "count-clicks left out {expected} records of a batch, of which {found} are explained"
-        );
         Ok(())
     }
 
-    /// Ranks the windows from the next one up to, but without, `end`.
-    async fn rank_until(&mut self, end: Window, progress: &mut impl Progress) -> Result<()> {
-        let Some((earliest, _)) = self.span else { return Ok(()) };
-        let mut window = self.next_window.unwrap_or(Window::first_after(earliest));
-        while window < end {
-            if self.clock.now() < window.end() {
-                self.clock.set(window.end().plus(self.options.settle));
+    /// Finds the lines of the records that the delivered batch has left out: the function reports offsets, but people
+    /// look for lines.
+    fn delivered(&mut self, summary: Option<&CountSummary>) {
+        for (source, left_out) in summary.into_iter().flat_map(|summary| &summary.left_out) {
+            let partition = source.as_str().rsplit_once('-').and_then(|(_, partition)| partition.parse().ok());
+            for record in left_out {
+                let line = partition.and_then(|partition| self.lines.get(&(partition, record.offset)));
+                let first_line = line.copied().unwrap_or(u64::MAX);
+                let reason = record.cause.name();
+                match self.not_counted.iter_mut().find(|known| known.reason == reason) {
+                    Some(known) => {
+                        known.records += 1;
+                        known.first_line = known.first_line.min(first_line);
+                    }
+                    None => self.not_counted.push(NotCounted { reason, records: 1, first_line }),
+                }
             }
-            let request = Request { window_end: Some(window.end().to_string()), scheduled_time: None };
-            self.rank_products.handle(&request).await.context("rank-products failed")?;
-            let Some(snapshot) = self.snapshots.get(window).await? else {
-                bail!("rank-products wrote no snapshot of {}", window.end());
-            };
-            progress.ranked(&snapshot)?;
-            window = window.next();
-            self.next_window = Some(window);
         }
-        Ok(())
+        self.lines.clear();
     }
 }

@@ -11,11 +11,10 @@ use hot_products::{
 use local_aws::{
     embedded::Embedded,
     serve::{listen, serve},
-    template::{DEFAULT_STACK, TableNames},
 };
 use read_board::{Board, Caching, router};
 use serde_json::json;
-use simulator::demo::{self, Demo, Options};
+use simulator::demo::{self, Demo, DemoOptions};
 use terminal::{
     shutdown::Stop,
     text::{complain, print},
@@ -65,8 +64,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<()> {
     let stop = Stop::listen()?;
     let listener = listen(args.port).await.context("give another port with --port, or 0 for any")?;
     let dynamodb = Embedded::start(0, None).await?;
-    let (endpoint, client, tables) = (dynamodb.endpoint(), dynamodb.client(), TableNames::of(DEFAULT_STACK));
-    let options = Options {
+    let (endpoint, client, tables) = (dynamodb.endpoint(), dynamodb.client(), dynamodb.tables());
+    let options = DemoOptions {
         speed: args.speed,
         products: args.products,
         clicks_per_second: args.clicks_per_second,
@@ -74,8 +73,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<()> {
         past: PAST,
     };
     let bar = progress::bar(Some(PAST.as_secs() / 60), "the shop's last two hours {bar:30} {percent:>3} %")?;
-    let (demo, handle) =
-        Demo::prepare(&client, endpoint.clone(), &tables, options, SystemClock.now(), |_| bar.inc(1)).await?;
+    let (demo, handle) = Demo::prepare(&dynamodb, options, SystemClock.now(), |_| bar.inc(1)).await?;
     bar.finish_and_clear();
 
     let board = Board {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use kafka::{
     invoke::Function,
-    source::{self, Options},
+    source::{self, SourceOptions, StartOffset},
 };
 use serde_json::json;
 use terminal::{shutdown::Stop, text::print};
@@ -76,12 +76,12 @@ enum Start {
 pub(crate) async fn run(args: &SourceArgs) -> Result<()> {
     let stop = Stop::listen()?;
     let function = Function::new(&args.function, &args.function_name, args.timeout)?;
-    let options = Options {
+    let options = SourceOptions {
         topic: args.topic.clone(),
         group: args.group.clone(),
         start: match args.start {
-            Start::Earliest => "earliest",
-            Start::Latest => "latest",
+            Start::Earliest => StartOffset::Earliest,
+            Start::Latest => StartOffset::Latest,
         },
         batch_size: args.batch_size,
         window: args.window,

@@ -6,12 +6,12 @@ use anyhow::Result;
 use clap::Args;
 use hot_products::{Minute, Snapshot, UnixMillis, snapshot::MAX_TOP_N, time::bound};
 use indicatif::ProgressBar;
-use local_aws::{
-    embedded::Embedded,
-    template::{DEFAULT_STACK, TableNames},
-};
+use local_aws::embedded::Embedded;
 use serde_json::json;
-use simulator::replay::{Options, Progress, Replay};
+use simulator::{
+    SimulatorOptions,
+    replay::{Replay, ReplayProgress},
+};
 use terminal::text::{complain, print, safe};
 
 use crate::{
@@ -66,15 +66,14 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) async fn run(args: &ReplayArgs) -> Result<()> {
     let input = Input::open(&args.file)?;
-    let options = Options {
+    let options = SimulatorOptions {
         partitions: args.partitions,
         batch_size: args.batch_size,
-        top: args.top,
+        top: Some(args.top),
         settle: args.settle,
-        max_gap: args.max_gap,
     };
     let dynamodb = Embedded::start(0, None).await?;
-    let mut replay = Replay::new(&dynamodb.client(), &TableNames::of(DEFAULT_STACK), options)?;
+    let mut replay = Replay::new(&dynamodb, options, args.max_gap)?;
     let mut view = ProgressView::new(args.json, input.bytes)?;
     let summary = replay.run(input.lines, &mut view).await?;
     view.bar.finish_and_clear();
@@ -140,7 +139,7 @@ impl ProgressView {
     }
 }
 
-impl Progress for ProgressView {
+impl ReplayProgress for ProgressView {
     fn read(&mut self, bytes: u64, now: Option<UnixMillis>) {
         self.bytes_not_shown += bytes;
         if self.bytes_not_shown >= BYTES_PER_STEP {

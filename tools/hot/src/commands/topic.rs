@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use kafka::look::{self, Question};
+use kafka::inspect::{self, Query};
 use terminal::text::print;
 
 use crate::arguments::KafkaArgs;
@@ -35,7 +35,7 @@ pub(crate) struct TopicArgs {
 }
 
 pub(crate) fn run(args: &TopicArgs) -> Result<()> {
-    let question = Question { topic: args.topic.as_deref(), group: args.group.as_deref(), tail: args.tail.into() };
-    let view = look::look(&args.kafka.cluster(), question)?;
-    print(&if args.json { serde_json::to_string(&view)? } else { look::show(&view, question.group) })
+    let query = Query { topic: args.topic.as_deref(), group: args.group.as_deref(), tail: args.tail.into() };
+    let view = inspect::inspect(&args.kafka.cluster(), query)?;
+    print(&if args.json { serde_json::to_string(&view)? } else { inspect::table(&view, query.group) })
 }

@@ -1,7 +1,7 @@
-//! DynamoDB's TTL in the demo's time: the embedded one knows only ours, and a demo that runs for hours would fill the
-//! memory.
+//! DynamoDB's TTL in the demo's time. The embedded DynamoDB never deletes expired items, and a demo that runs for hours
+//! would fill the memory.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
@@ -10,8 +10,9 @@ use hot_products::{
     counters::attribute::{BUCKET, SOURCE},
     store::explain,
 };
+use local_aws::embedded::Embedded;
 
-/// Deletes the counters of minutes that are over for longer than their retention.
+/// Deletes the counters of minutes that ended longer ago than their retention.
 #[derive(Debug)]
 pub(super) struct Expiry {
     client: Client,
@@ -22,8 +23,8 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    pub(super) fn new(client: Client, table: String, retention: Duration, first: Minute) -> Self {
-        Self { client, table, retention, next: first }
+    pub(super) fn new(dynamodb: &Embedded, retention: Duration, first: Minute) -> Self {
+        Self { client: dynamodb.client(), table: dynamodb.tables().counters, retention, next: first }
     }
 
     /// Deletes what has expired at `now`.
@@ -38,7 +39,7 @@ impl Expiry {
     }
 
     async fn delete(&self, bucket: Bucket) -> Result<()> {
-        // A page of keys holds more items than a minute has sources.
+        // One page of keys is enough: a bucket has only a few items per topic partition.
         let items = self
             .client
             .query()
@@ -50,11 +51,10 @@ impl Expiry {
             .expression_attribute_values(":b", AttributeValue::S(bucket.to_string()))
             .send()
             .await
-            .map_err(|error| anyhow!("can't look for expired counters: {}", explain(&error)))?
+            .map_err(|error| anyhow!("can't query expired counters: {}", explain(&error)))?
             .items
             .unwrap_or_default();
-        for item in items {
-            let key: HashMap<_, _> = item.into_iter().collect();
+        for key in items {
             self.client
                 .delete_item()
                 .table_name(&self.table)

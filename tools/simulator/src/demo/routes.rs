@@ -1,4 +1,4 @@
-//! The demo's own routes: the pipeline's health, and what can be done to it.
+//! The demo's own routes: the pipeline's health, and its controls.
 
 use axum::{
     Json, Router,
@@ -12,19 +12,19 @@ use serde_json::json;
 
 use super::Handle;
 
-/// Where the page finds the pipeline's health; what can be done to it stands beside it.
+/// The path of the pipeline's health. The controls are beside it.
 pub const PIPELINE: &str = "/demo/pipeline";
 
-/// The routes: `GET` for the health, [`PIPELINE`]; `POST` for `/demo/redeliver`, `/demo/garbage`, `/demo/pause` and
-/// `/demo/resume`, for pages of this very host and for programs.
+/// The routes: `GET` [`PIPELINE`] for the health; `POST` to `/demo/redeliver`, `/demo/garbage`, `/demo/pause` and
+/// `/demo/resume`. Only programs and the demo's own page may `POST`.
 pub fn routes(demo: Handle) -> Router {
     Router::new()
         .route(PIPELINE, get(pipeline))
         .route("/demo/redeliver", post(async |State(demo): State<Handle>| answer(demo.redeliver().await)))
         .route("/demo/garbage", post(async |State(demo): State<Handle>| answer(demo.garbage().await)))
-        .route("/demo/pause", post(async |State(demo): State<Handle>| answer(demo.pause(true).await)))
-        .route("/demo/resume", post(async |State(demo): State<Handle>| answer(demo.pause(false).await)))
-        .layer(from_fn(no_other_page))
+        .route("/demo/pause", post(async |State(demo): State<Handle>| answer(demo.set_paused(true).await)))
+        .route("/demo/resume", post(async |State(demo): State<Handle>| answer(demo.set_paused(false).await)))
+        .layer(from_fn(refuse_other_pages))
         .with_state(demo)
 }
 
@@ -39,18 +39,18 @@ fn answer(result: anyhow::Result<impl serde::Serialize>) -> Response {
     }
 }
 
-/// Turns away what another page, open in the same browser, would have done.
-async fn no_other_page(request: Request, next: Next) -> Response {
-    if request.method() == Method::GET || is_of_this_host(request.headers()) {
+/// Refuses what another page, open in the same browser, tries to do.
+async fn refuse_other_pages(request: Request, next: Next) -> Response {
+    if request.method() == Method::GET || is_same_origin(request.headers()) {
         next.run(request).await
     } else {
         refusal(StatusCode::FORBIDDEN, "forbidden", "only the demo's own page may do this")
     }
 }
 
-/// Whether the page that sends a request is of the host that it goes to. Browsers tell it with every POST; programs that
-/// are no browsers need not.
-fn is_of_this_host(headers: &HeaderMap) -> bool {
+/// Whether a request comes from a page of the host that it goes to. Browsers send the origin with every `POST`; other
+/// programs need not.
+fn is_same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) == Some(host)
@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_page_of_the_same_host_and_port_may_act() {
+    fn only_a_page_of_the_same_host_and_port_may_post() {
         let allowed = |origin: Option<&str>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, "127.0.0.1:8080".parse().unwrap());
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
-            is_of_this_host(&headers)
+            is_same_origin(&headers)
         };
         assert!(allowed(Some("http://127.0.0.1:8080")) && allowed(None));
         for other in ["https://shop.example", "http://127.0.0.1:3000", "http://127.0.0.1", "null", ""] {

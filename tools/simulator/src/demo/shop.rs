@@ -1,4 +1,4 @@
-//! The demo's shop: its products' popularity drifts, so that ranks move.
+//! The demo's shop. The popularity of its products drifts, so that ranks change.
 
 use std::f64::consts::TAU;
 
@@ -9,24 +9,26 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::Distribution;
 use std::time::Duration;
 
-use crate::generate::{Event, OTHER_ACTIONS, spoil};
+use crate::generate::{OTHER_ACTIONS, TrackingEvent, corrupt};
 
-/// The share of events whose action is no click.
+/// The share of events whose action is not a click.
 const IGNORED_SHARE: f64 = 0.2;
-/// How long an event takes to the topic at most.
+/// The longest time that an event takes to reach the topic.
 const MAX_DELAY: Duration = Duration::from_secs(20);
-/// Added to a product's number in Zipf's law (Mandelbrot's variant): flattens the head, so that its ranks change.
+/// Added to a product's number in Zipf's law (Mandelbrot's variant): the hottest products are closer to each other, so that
+/// their ranks change.
 const HEAD: f64 = 6.0;
 /// How long a product's popularity takes to rise and fall again, in minutes.
 const TIDE_MINUTES: std::ops::Range<f64> = 40.0..150.0;
-/// How high a tide is: at its top, a product is e to this power times as popular as on average.
+/// The height of a tide: at its top, a product is e to this power times as popular as on average.
 const TIDE: f64 = 0.9;
-/// One product in so many is in the news once a [`NEWS_MINUTES`].
+/// One in this many products is in the news once every [`NEWS_MINUTES`].
 const NEWS_SHARE: usize = 40;
+/// How often a product is in the news, in minutes.
 const NEWS_MINUTES: f64 = 360.0;
-/// For how long news last, as a Gaussian's standard deviation in minutes.
+/// How long news lasts: the standard deviation of a Gaussian, in minutes.
 const NEWS_WIDTH: f64 = 9.0;
-/// How long the shop takes from its quiet to its busy time and back, in minutes.
+/// The time from one busy hour of the shop to the next, in minutes.
 const DAY_MINUTES: f64 = 130.0;
 
 /// An event on its way to the topic.
@@ -45,7 +47,7 @@ struct Product {
     base: f64,
     tide_minutes: f64,
     tide_phase: f64,
-    /// When it is in the news, in minutes of [`NEWS_MINUTES`].
+    /// When it is in the news, in minutes after the start of each [`NEWS_MINUTES`].
     news: Option<f64>,
 }
 
@@ -60,15 +62,15 @@ impl Product {
     }
 }
 
-/// Makes the shop's events. The same seed makes the same ones at the same times.
+/// Makes the shop's events. The same seed and the same calls make the same events.
 #[derive(Debug)]
 pub(super) struct Shop {
     random: ChaCha8Rng,
     products: Vec<Product>,
     clicks_per_second: f64,
-    /// The popularity in a minute.
+    /// The weights of the products in one minute.
     popularity: Option<(Minute, WeightedIndex<f64>)>,
-    /// Events that are due, less than one.
+    /// The fraction of an event that is left over from the last call.
     due: f64,
 }
 
@@ -86,7 +88,7 @@ impl Shop {
         Self { random, products, clicks_per_second, popularity: None, due: 0.0 }
     }
 
-    /// The events that reach the topic in [`from`, `to`), in this order.
+    /// The events that reach the topic in [`from`, `to`), in the order of their arrival.
     pub(super) fn events(&mut self, from: UnixMillis, to: UnixMillis) -> Result<Vec<Sent>> {
         let minutes = from.0 as f64 / 60_000.0;
         let busy = 1.0 + 0.3 * (TAU * minutes / DAY_MINUTES).sin() + self.random.random_range(-0.06..0.06);
@@ -97,19 +99,19 @@ impl Shop {
         (0..count as u64)
             .map(|number| {
                 let at = from.plus(span.mul_f64(number as f64 / count));
-                // Most are quick.
+                // Most arrive quickly.
                 let delay = MAX_DELAY.mul_f64(self.random.random::<f64>().powi(6));
                 self.event(at, at.minus(delay))
             })
             .collect()
     }
 
-    /// An event of the shop's that was broken on its way.
+    /// An event that was corrupted on its way.
     pub(super) fn broken(&mut self, at: UnixMillis) -> Result<Sent> {
         let product = self.product(at)?;
-        let event = Event { event_time: at.0, product_id: &product, action: "click", user_id: "u_1" };
+        let event = TrackingEvent { event_time: at.0, product_id: &product, action: "click", user_id: "u_1" };
         let mut line = serde_json::to_vec(&event)?;
-        spoil(&mut line, &event, &mut self.random);
+        corrupt(&mut line, &event, &mut self.random);
         Ok(Sent { at, key: product, line })
     }
 
@@ -130,11 +132,11 @@ impl Shop {
     fn sent(&mut self, at: UnixMillis, event_time: UnixMillis, action: &str) -> Result<Sent> {
         let key = self.product(at)?;
         let user_id = format!("u_{}", self.random.random_range(1..=9_999));
-        let event = Event { event_time: event_time.0, product_id: &key, action, user_id: &user_id };
+        let event = TrackingEvent { event_time: event_time.0, product_id: &key, action, user_id: &user_id };
         Ok(Sent { at, line: serde_json::to_vec(&event)?, key })
     }
 
-    /// The id of a product, drawn by its popularity at the time `at`.
+    /// The id of a random product, weighted by popularity at the time `at`.
     fn product(&mut self, at: UnixMillis) -> Result<String> {
         let minute = Minute::of(at);
         let popularity = match self.popularity.take() {

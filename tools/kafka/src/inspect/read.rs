@@ -1,0 +1,214 @@
+//! Reading what the brokers know.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use hot_products::{Event, Reason, UnixMillis};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataPartition,
+};
+
+use super::{BrokerView, ClusterView, PartitionView, Query, RecordContent, RecordView, TopicView};
+use crate::{
+    client::{Log, RESPONSE_TIMEOUT, metadata},
+    cluster::{Cluster, create},
+};
+
+/// How long to wait for the next record of a partition that has one.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to wait between two requests to a group's coordinator.
+const COORDINATOR_WAIT: Duration = Duration::from_millis(250);
+/// How often to repeat a request to a group's coordinator.
+const COORDINATOR_TRIES: u32 = 40;
+
+/// The group that reads the newest records. It has no members and commits nothing.
+const READER: &str = "hot-topic";
+
+/// Reads what `query` asks for.
+///
+/// # Errors
+/// When the brokers can't be reached, or there is no such topic.
+pub fn inspect(cluster: &Cluster, query: Query<'_>) -> Result<ClusterView> {
+    let group = query.group.unwrap_or(READER);
+    let fixed = [("group.id", group), ("enable.auto.commit", "false"), ("enable.partition.eof", "true")];
+    let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, Log::default())?;
+    let metadata = metadata(&client, query.topic)?;
+    let mut brokers: Vec<_> = metadata
+        .brokers()
+        .iter()
+        .map(|broker| BrokerView { id: broker.id(), address: format!("{}:{}", broker.host(), broker.port()) })
+        .collect();
+    brokers.sort_by_key(|broker| broker.id);
+    let mut topics = Vec::new();
+    for found in metadata.topics() {
+        if query.topic.is_none() && is_internal(found.name()) {
+            continue;
+        }
+        let mut committed = match query.group {
+            Some(_) => committed(&client, found.name(), found.partitions().iter().map(MetadataPartition::id))?,
+            None => BTreeMap::new(),
+        };
+        let mut partitions = Vec::new();
+        for one in found.partitions() {
+            let (first, end) = client
+                .fetch_watermarks(found.name(), one.id(), RESPONSE_TIMEOUT)
+                .with_context(|| format!("can't get the offsets of {}-{}", found.name(), one.id()))?;
+            let committed = committed.remove(&one.id());
+            partitions.push(PartitionView {
+                partition: one.id(),
+                leader: one.leader(),
+                replicas: one.replicas().len(),
+                in_sync: one.isr().len(),
+                first_offset: first,
+                last_offset: end - 1,
+                committed,
+                lag: query.group.map(|_| lag(first, end, committed)),
+            });
+        }
+        partitions.sort_by_key(|partition| partition.partition);
+        topics.push(TopicView {
+            name: found.name().to_owned(),
+            records: partitions.iter().map(|one| one.last_offset + 1 - one.first_offset).sum(),
+            lag: partitions.iter().map(|one| one.lag).sum(),
+            partitions,
+        });
+    }
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    let newest = match &topics[..] {
+        [topic] if query.tail > 0 => Some(newest(&client, topic, query.tail)?),
+        _ => None,
+    };
+    Ok(ClusterView { brokers, topics, newest })
+}
+
+/// Whether a topic is Kafka's own, such as `__consumer_offsets`.
+fn is_internal(topic: &str) -> bool {
+    topic.starts_with("__")
+}
+
+/// How many offsets a group has not committed. All, if it has committed none; records that retention deleted do not
+/// count.
+pub(super) fn lag(first: i64, end: i64, committed: Option<i64>) -> i64 {
+    (end - committed.unwrap_or(first).max(first)).max(0)
+}
+
+fn committed(
+    client: &BaseConsumer<Log>,
+    topic: &str,
+    partitions: impl Iterator<Item = i32>,
+) -> Result<BTreeMap<i32, i64>> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, partition);
+    }
+    let mut tries = 0;
+    let list = loop {
+        match client.committed_offsets(list.clone(), RESPONSE_TIMEOUT) {
+            // For a while after a broker starts, the group's coordinator moves or loads the commits.
+            Err(error) if is_moving(&error) && tries < COORDINATOR_TRIES => tries += 1,
+            list => break list.with_context(|| format!("can't get the group's offsets of {topic}"))?,
+        }
+        thread::sleep(COORDINATOR_WAIT);
+    };
+    let mut committed = BTreeMap::new();
+    for one in list.elements() {
+        one.error().with_context(|| format!("can't get the group's offset of {topic}-{}", one.partition()))?;
+        if let Offset::Offset(offset) = one.offset() {
+            committed.insert(one.partition(), offset);
+        }
+    }
+    Ok(committed)
+}
+
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(error.rdkafka_error_code(), Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
+}
+
+/// The newest `count` records of a topic by their timestamps in Kafka, oldest first.
+fn newest(client: &BaseConsumer<Log>, topic: &TopicView, count: usize) -> Result<Vec<RecordView>> {
+    let mut start = TopicPartitionList::new();
+    let mut unread = BTreeMap::new();
+    for one in &topic.partitions {
+        let from = one.first_offset.max((one.last_offset + 1).saturating_sub_unsigned(count as u64));
+        if from <= one.last_offset {
+            start.add_partition_offset(&topic.name, one.partition, Offset::Offset(from))?;
+            unread.insert(one.partition, one.last_offset);
+        }
+    }
+    client.assign(&start)?;
+    let mut records = Vec::new();
+    while !unread.is_empty() {
+        match client.poll(RECORD_TIMEOUT) {
+            None => bail!("the brokers sent no records for {}", humantime::format_duration(RECORD_TIMEOUT)),
+            Some(Ok(message)) => {
+                let partition = message.partition();
+                let Some(end) = unread.get(&partition) else { continue };
+                if message.offset() >= *end {
+                    unread.remove(&partition);
+                }
+                let timestamp = message.timestamp().to_millis();
+                records.push((timestamp, record(&message, timestamp)));
+            }
+            // The last offsets may have no record, because of transactions or compaction.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                unread.remove(&partition);
+            }
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
+            Some(Err(error)) => bail!("can't read the newest records of {}: {error}", topic.name),
+        }
+    }
+    client.unassign()?;
+    records.sort_by(|(a, one), (b, other)| {
+        a.cmp(b).then(one.partition.cmp(&other.partition)).then(one.offset.cmp(&other.offset))
+    });
+    let surplus = records.len().saturating_sub(count);
+    Ok(records.into_iter().skip(surplus).map(|(_, record)| record).collect())
+}
+
+fn record(message: &impl Message, timestamp: Option<i64>) -> RecordView {
+    let value = message.payload();
+    RecordView {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: timestamp.map(|time| UnixMillis(time).to_string()),
+        bytes: value.map_or(0, <[u8]>::len),
+        content: content(value),
+    }
+}
+
+pub(super) fn content(value: Option<&[u8]>) -> RecordContent {
+    match value.map(Event::parse) {
+        None => RecordContent::Rejected { rejected: Reason::NoValue.name() },
+        Some(Err(reason)) => RecordContent::Rejected { rejected: reason.name() },
+        Some(Ok(event)) => RecordContent::Event {
+            event_time: event.event_time.to_string(),
+            product_id: event.product_id.as_str().to_owned(),
+            action: event.action.into_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_counts_existing_offsets_that_are_not_committed() {
+        assert_eq!(lag(0, 100, None), 100);
+        assert_eq!(lag(0, 100, Some(40)), 60);
+        assert_eq!(lag(0, 100, Some(100)), 0);
+        assert_eq!(lag(50, 100, Some(10)), 50, "retention deleted 10 to 49");
+        assert_eq!(lag(0, 0, Some(100)), 0, "the topic was recreated");
+    }
+
+    #[test]
+    fn a_value_that_is_not_an_event_shows_the_reason() {
+        assert_eq!(content(Some(b"{")), RecordContent::Rejected { rejected: "not_json" });
+        assert_eq!(content(None), RecordContent::Rejected { rejected: "no_value" });
+    }
+}
