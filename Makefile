@@ -1,7 +1,8 @@
-# Everything that people and CI run. `make` alone lists the targets.
+# All that people and CI run. `make` without a target lists the targets.
 
 CARGO ?= cargo
-# Everything, with the commands that need librdkafka. One selection everywhere, so that nothing is built twice.
+# The whole workspace, with the commands that need librdkafka. The same selection everywhere, so that nothing is built
+# twice.
 ALL := --locked --workspace --features hot/kafka
 PYTHON ?= python3
 VENV := .venv
@@ -12,53 +13,53 @@ DENY := target/tools/bin/cargo-deny
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## List the targets
+help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Replay the sample and print the hot products
+run: ## Replay a sample of clicks and print the hot products
 	$(CARGO) run --locked --bin hot -- replay events/clicks.jsonl
 
 .PHONY: demo
-demo: ## Show it all at work: a page on http://127.0.0.1:8080 to watch it
+demo: ## Run a simulated shop, with a live page on http://127.0.0.1:8080
 	$(CARGO) run --locked --bin hot -- demo
 
 .PHONY: test
-test: $(TOOLS) $(VENV)/api/.installed ## Run all tests but those of real parts and the rehearsal
+test: $(TOOLS) $(VENV)/api/.installed ## Run the tests that need only Rust and Python; minutes
 	$(CARGO) build $(ALL)
 	$(CARGO) test $(ALL)
 	$(VENV)/bin/python -m unittest discover --start-directory tests/infra
 	$(VENV)/bin/python -m unittest discover --start-directory bench
 
 .PHONY: test-real
-test-real: $(TOOLS) ## Test on DynamoDB Local and a real Kafka; needs Java 17 and Maven
+test-real: $(TOOLS) ## Test with DynamoDB Local and a real Kafka; needs Java 17 and Maven
 	$(CARGO) build $(ALL)
 	$(CARGO) test $(ALL) --test real
 	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test $(ALL) --test chaos
 
-# Chromium is not in the environment: as a package of the system, it comes with what it needs.
+# Chromium comes from the system's packages, with the libraries that it needs.
 .PHONY: test-browser
-test-browser: $(VENV)/browser/.installed ## Test the page in Chromium; screenshots go to target/browser
+test-browser: $(VENV)/browser/.installed ## Test the page in Chromium; writes screenshots to target/browser
 	test -x $(CHROMIUM) || { apt-get update && apt-get install --yes chromium; }
 	$(CARGO) build $(ALL)
 	CHROMIUM=$(CHROMIUM) $(VENV)/browser/bin/python -m unittest discover --start-directory tests/browser
 
-# Both may also come from the environment, as in SEED=28 make chaos.
+# N and SEED can also be set in the environment, as in SEED=28 make chaos.
 .PHONY: chaos
-chaos: ## Try to break counting: N=10000 fault schedules, or one again by SEED=28
+chaos: ## Test counting under injected faults; N=10000 schedules, or SEED=28 to repeat one
 	$(CARGO) build $(ALL)
 	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test $(ALL) --test chaos
 
 .PHONY: model
-model: ## Check the protocol's model in larger scopes: minutes, some gigabytes
+model: ## Check the model of the protocol in larger scopes; takes minutes and some GB
 	LARGE=1 $(CARGO) test $(ALL) --test model
 
 .PHONY: scale
-scale: ## Show how far it scales, by a simulation; about a minute
+scale: ## Simulate large loads and compare them with the limits of AWS; about a minute
 	$(CARGO) run --locked --bin hot -- scale
 
 .PHONY: lint
-lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templates
+lint: $(TOOLS) $(DENY) ## Check formatting, lints, docs, dependencies, templates and workflows
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(ALL) --all-targets -- --deny warnings
 	$(CARGO) clippy $(ALL) --test real -- --deny warnings
@@ -67,33 +68,34 @@ lint: $(TOOLS) $(DENY) ## Check formats, lints, docs, dependencies and the templ
 	$(DENY) --offline --locked check bans licenses sources
 	$(VENV)/bin/python tests/infra/lint.py
 	$(VENV)/bin/checkov --file infra/template.yaml infra/msk.yaml --framework cloudformation --compact --quiet --skip-download
+	$(VENV)/bin/zizmor --offline --no-progress --quiet --strict-collection .github/workflows
 
 .PHONY: rehearse
-rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use it, delete it
+rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use the stack and delete it
 	$(VENV)/rehearse/bin/python tests/rehearse.py
 
 .PHONY: bench bench-quick
-bench: $(VENV)/bench/.installed ## Measure cost and speed beside what one would run instead: 20 minutes
+bench: $(VENV)/bench/.installed ## Measure cost and speed next to the alternatives; 20 minutes
 	$(VENV)/bench/bin/python bench/bench.py
 
-bench-quick: $(VENV)/bench/.installed ## Try the bench in two minutes; its figures mean little
+bench-quick: $(VENV)/bench/.installed ## Try the bench in two minutes; the figures are not precise
 	$(VENV)/bench/bin/python bench/bench.py --quick
 
 .PHONY: bench-flink
-bench-flink: $(VENV)/bench/.installed $(VENV)/flink/.installed ## Measure Flink too, for the bench's table; downloads 330 MB, needs Java 17
+bench-flink: $(VENV)/bench/.installed $(VENV)/flink/.installed ## Measure Flink as well; downloads 330 MB, needs Java 17
 	$(VENV)/bench/bin/python bench/bench.py --only flink
 
 .PHONY: clean
-clean: ## Remove what was built and installed here
+clean: ## Remove all build output and installed tools
 	rm -rf target $(VENV) infra/.aws-sam
 
-# cargo-lambda and the templates' linters, pinned. Debian has venv in a package of its own.
+# cargo-lambda and the linters, pinned. On Debian, venv is a separate package.
 $(TOOLS): tests/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV) || { apt-get install --yes python3-venv && $(PYTHON) -m venv --clear $(VENV); }
 	$(VENV)/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
 
-# One environment a requirements file, for their pins exclude one another.
+# One environment for each requirements file, because their pins conflict.
 $(VENV)/api/.installed: tests/requirements-api.txt
 $(VENV)/browser/.installed: tests/requirements-browser.txt
 $(VENV)/rehearse/.installed: tests/requirements-rehearse.txt
@@ -105,7 +107,7 @@ $(VENV)/%/.installed: $(TOOLS)
 	$(VENV)/$*/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement $(filter %.txt,$^)
 	touch $@
 
-# No package of it is anywhere but its source; without optimisation that is a minute's build, and quick enough here.
+# cargo-deny is built from source; without optimisation that takes a minute, and it is fast enough.
 $(DENY):
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 		$(CARGO) install cargo-deny --version 0.20.2 --locked --root target/tools --target-dir target/tools/build

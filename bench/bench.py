@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures count-clicks beside what people would run instead, and all else that has a target.
+"""Measures count-clicks and its alternatives, and everything else that has a target.
 
-Every contender is a real Lambda function in a process of its own, invoked through the Lambda Runtime API, which this
-program plays, with the same MSK batches (see workload.py); each writes to an emulator of DynamoDB in another process,
-new for each run. Only the contender's own CPU counts, user and system, from before its first batch to behind its last.
+Every contender is a real Lambda function in its own process. This program plays the Lambda Runtime API and invokes all
+of them with the same MSK batches (see workload.py). Each run writes to a new DynamoDB emulator in another process. Only
+the contender's own CPU time is counted, user and system, from before its first batch until after its last.
 
-Started by `make bench`, which also installs what it needs. Writes results.json, README.md and the plots beside this
-file. Some 20 minutes after the builds.
+`make bench` installs the requirements and starts it. It writes results.json, README.md and the plots to target/bench,
+and takes about 20 minutes after the builds. To publish the tables, copy that README.md to this folder.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ import contenders
 import flink
 import others
 import report
-from processes import ROOT
+from processes import ROOT, TARGET
 from workload import Workload, batches
 
-RESULTS = pathlib.Path(__file__).with_name("results.json")
-# The least clicks of a run, so that what it takes is well above what measuring it takes.
+OUTPUT = TARGET / "bench"
+RESULTS = OUTPUT / "results.json"
+# The minimum of clicks per run, so that the function takes much more CPU than the measurement itself.
 LEAST_CLICKS = 60_000
 
 SMALL = Workload("small", clicks_per_second=50, partitions=3, products=2_000)
@@ -49,23 +50,23 @@ SWEEPS: dict[str, list[int]] = {
 
 
 def say(text: str) -> None:
-    """Tells how far it is."""
+    """Prints the progress."""
     print(text, flush=True)
 
 
 def long_enough(workload: Workload) -> Workload:
-    """The workload with as many minutes as make enough clicks for a run."""
+    """The workload with enough minutes for `LEAST_CLICKS`."""
     minutes = max(workload.minutes, math.ceil(LEAST_CLICKS / (60 * workload.clicks_per_second)))
     return dataclasses.replace(workload, minutes=minutes)
 
 
 def traffic_start_ms(workload: Workload) -> int:
-    """A minute's start, such that the traffic ends within the last minute: the events are as new as in a live topic."""
+    """The start of a minute from which the traffic ends within the last minute, so that events are as new as in a live topic."""
     return (int(time.time()) - workload.seconds) // 60 * 60 * 1_000
 
 
 def race(workload: Workload, racers: list[contenders.Contender], rounds: int) -> dict[str, Any]:
-    """The contenders over one workload, for the results."""
+    """Runs the contenders over one workload."""
     say(f"{workload}")
     all_batches = list(batches(workload, traffic_start_ms(workload)))
     runs = contenders.race(racers, all_batches, rounds, say)
@@ -79,7 +80,7 @@ def race(workload: Workload, racers: list[contenders.Contender], rounds: int) ->
 
 
 def measure_contenders(quick: bool) -> list[dict[str, Any]]:
-    """All contenders over all workloads; those that have targets in more rounds."""
+    """Runs all contenders over all workloads, with more rounds for workloads that have targets."""
     with_targets = [MEDIUM, dataclasses.replace(LARGE, key="user", window_seconds=10)]
     if quick:
         return [race(dataclasses.replace(workload, minutes=1), contenders.contenders(), 1) for workload in with_targets]
@@ -94,7 +95,7 @@ def measure_contenders(quick: bool) -> list[dict[str, Any]]:
 
 
 def measure_sweeps(quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """How what ours takes grows with each property of the medium workload."""
+    """Measures how the cost of count-clicks grows with each property of the medium workload."""
     ours = [contender for contender in contenders.contenders() if contender.name == contenders.OURS]
     result: dict[str, list[dict[str, Any]]] = {}
     for name, values in SWEEPS.items():
@@ -108,31 +109,31 @@ def measure_sweeps(quick: bool) -> dict[str, list[dict[str, Any]]]:
 
 
 def measure_rank(quick: bool) -> dict[str, Any]:
-    """Ranking a full hour."""
+    """Measures ranking a full hour."""
     say("rank-products, an hour of 60,000 products a minute")
     return others.rank(6_000 if quick else 60_000, 1 if quick else 5)
 
 
 def measure_replay(quick: bool) -> dict[str, Any]:
-    """Replaying two hours."""
+    """Measures replaying two hours."""
     say("hot replay, 2,000,000 events")
     return others.replay(100_000 if quick else 2_000_000, 1 if quick else 3)
 
 
 def measure_decode(quick: bool) -> dict[str, Any]:
-    """Decoding a full batch."""
+    """Measures decoding a full batch."""
     say("decoding a batch of 10,000 records")
     return others.decode(os.environ.get("CARGO", "cargo"), 1 if quick else 3)
 
 
 def measure_functions(quick: bool) -> dict[str, Any]:
-    """Zips and starts."""
+    """Measures the size and the start of the functions."""
     say("the functions' zips and starts")
     return others.functions(5 if quick else 40)
 
 
 def measure_flink(quick: bool) -> dict[str, Any]:
-    """The stream job."""
+    """Measures the stream job."""
     short, long, rounds = (100_000, 200_000, 1) if quick else (2_000_000, 8_000_000, 3)
     say(f"Flink, {short:,} and {long:,} events")
     return flink.measure(short, long, rounds)
@@ -147,12 +148,12 @@ PARTS: dict[str, Callable[[bool], Any]] = {
     "sweeps": measure_sweeps,
     "flink": measure_flink,
 }
-# Downloads and takes more than all else.
+# Needs a large download and more time than all other parts.
 ONLY_IF_ASKED = {"flink"}
 
 
 def build() -> None:
-    """The release builds: the functions with the features that they are deployed with, so without the local program."""
+    """Builds for release: the functions apart from `hot`, so that they have only the features they are deployed with."""
     cargo = os.environ.get("CARGO", "cargo")
     functions = ["-p", "count-clicks", "-p", "rank-products", "-p", "bench-contenders", "--bins"]
     for what in (functions, ["-p", "hot", "--bin", "hot"]):
@@ -160,7 +161,7 @@ def build() -> None:
 
 
 def machine() -> str:
-    """What this runs on."""
+    """Describes this machine."""
     information = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = {line.split(":", 1)[1].strip() for line in information.splitlines() if line.startswith("model name")}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
@@ -172,15 +173,15 @@ def machine() -> str:
 
 
 def main() -> int:
-    """Measures, prints, writes."""
+    """Measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="try that all of it works, in a minute or two; writes nothing"
+        "--quick", action="store_true", help="check in a minute or two that everything works; writes nothing"
     )
     parser.add_argument(
-        "--only", metavar="PART", action="append", choices=PARTS, help=f"one of: {', '.join(PARTS)}; again for more"
+        "--only", metavar="PART", action="append", choices=PARTS, help=f"one of: {', '.join(PARTS)}; can be repeated"
     )
-    parser.add_argument("--no-build", action="store_true", help="take the release binaries as they are")
+    parser.add_argument("--no-build", action="store_true", help="use the existing release binaries")
     arguments = parser.parse_args()
 
     if not arguments.no_build:
@@ -198,8 +199,10 @@ def main() -> int:
     results = report.with_place(results, place, names - ONLY_IF_ASKED, names & ONLY_IF_ASKED)
     say(f"\n{report.summary(results)}\n\n{time.monotonic() - started:.0f} s")
     if not arguments.quick:
+        OUTPUT.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        report.write(results, RESULTS.parent)
+        report.write(results, OUTPUT)
+        say(f"written to {OUTPUT}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The contenders, and one run of one of them over the batches of a workload."""
+"""The contenders, and the runs over the batches of a workload."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Contender:
 
     name: str
     title: str
-    """For people."""
+    """The name in tables."""
     command: Sequence[str | os.PathLike[str]]
     environment: dict[str, str]
     cwd: pathlib.Path = ROOT
     clicks: int | None = None
-    """After how many clicks a run may end; `None` for a workload's all."""
+    """A run ends after this many clicks; `None` for all clicks of the workload."""
 
 
 def _rust(strategy: str, title: str, clicks: int) -> Contender:
@@ -44,20 +44,20 @@ def _python(handler: str, title: str, clicks: int) -> Contender:
 
 
 def contenders() -> list[Contender]:
-    """All but Flink, which is no function and measured by itself."""
+    """All contenders except Flink, which is not a function and is measured separately."""
     ours = {"COUNTERS_TABLE": COUNTERS_TABLE, "REJECTS_TABLE": "hot-products-rejected-events"}
     return [
         Contender(OURS, "count-clicks", [binary(OURS)], ours),
-        _rust("each-product", "Rust, one update a product and batch", 100_000),
-        _rust("each-click", "Rust, one update a click", 20_000),
-        _python("each_product", "Python, one update a product and batch", 20_000),
-        _python("each_click", "Python, one update a click", 8_000),
+        _rust("each-product", "Rust, one update per product and batch", 100_000),
+        _rust("each-click", "Rust, one update per click", 20_000),
+        _python("each_product", "Python, one update per product and batch", 20_000),
+        _python("each_click", "Python, one update per click", 8_000),
     ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run took, without its start and warming up."""
+    """The cost of one run without its start and warm-up."""
 
     clicks: int
     cpu_seconds: float
@@ -77,12 +77,12 @@ class Run:
 
     @property
     def updates_per_thousand(self) -> float:
-        """Calls of DynamoDB per thousand clicks."""
+        """Calls to DynamoDB per thousand clicks."""
         return self.updates * 1e3 / self.clicks
 
 
 def create_table(dynamodb: DynamoDb) -> None:
-    """The table of the contenders that have one counter an item."""
+    """Creates the table of the contenders with one counter per item."""
     keys = {"product_id": "HASH", "slot": "RANGE"}
     dynamodb.call(
         "CreateTable",
@@ -96,7 +96,7 @@ def create_table(dynamodb: DynamoDb) -> None:
 
 
 def run(contender: Contender, batches: Iterable[Batch]) -> Run:
-    """Has a new process of the contender, on a new emulator, take the batches, or as many as it needs."""
+    """Runs a new process of the contender on a new emulator over the batches, or over as many as it needs."""
     with DynamoDb() as dynamodb:
         create_table(dynamodb)
         with Function(list(contender.command), dynamodb, contender.environment, contender.cwd) as function:
@@ -111,14 +111,14 @@ def _measure(function: Function, batches: Iterable[Batch], enough: int | None) -
     warm = False
     for batch in batches:
         if not batch.measured and warm and enough:
-            continue  # it has opened its connections; only ours needs items that are in their usual state
+            continue  # one batch opens the connections; only count-clicks also needs items in their usual state
         if batch.measured and before is None:
             before = function.cpu_seconds()
         answer = function.invoke(batch.body)
-        # Every record is a click, and must have been counted: a contender that drops some would be quick.
+        # Every record is a click and must be counted, so that no contender is fast because it drops records.
         counted = answer.get("counted", answer["records"])
         if counted != batch.records:
-            raise FunctionError(f"of {batch.records} clicks it counted {counted}: {answer}")
+            raise FunctionError(f"counted {counted} of {batch.records} clicks: {answer}")
         warm = True
         if batch.measured:
             clicks += batch.records
@@ -127,20 +127,20 @@ def _measure(function: Function, batches: Iterable[Batch], enough: int | None) -
         if enough and clicks >= enough:
             break
     if before is None:
-        raise FunctionError("no batch to measure")
+        raise FunctionError("there is no batch to measure")
     return Run(clicks, function.cpu_seconds() - before, updates, write_units, function.peak_megabytes())
 
 
 def race(
-    contenders: Sequence[Contender], batches: Sequence[Batch], rounds: int, tell: Callable[[str], None]
+    contenders: Sequence[Contender], batches: Sequence[Batch], rounds: int, report_progress: Callable[[str], None]
 ) -> dict[str, list[Run]]:
-    """Runs the contenders in turns, so that what else the machine does is spread over all of them."""
+    """Runs the contenders in turns, so that other load on the machine affects all of them."""
     runs: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(1, rounds + 1):
         for contender in contenders:
             result = run(contender, batches)
             runs[contender.name].append(result)
-            tell(
+            report_progress(
                 f"  {number}/{rounds} {contender.title}: {result.cpu_seconds_per_million:.2f} CPU s per million clicks, "
                 f"{result.write_units_per_thousand:.1f} write units and {result.updates_per_thousand:.1f} calls per "
                 f"thousand, {result.peak_megabytes:.0f} MB ({result.clicks} clicks)"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """The median of some measurements, and their spread."""
+    """The median of some measurements, with the lowest and the highest."""
 
     median: float
     low: float
@@ -17,7 +17,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Figure:
-        """The figure of at least one measurement."""
+        """The figure of one or more measurements."""
         values = list(values)
         return cls(statistics.median(values), min(values), max(values))
 
@@ -27,7 +27,7 @@ class Figure:
 
 
 def number(value: float) -> str:
-    """A number with as many digits as mean something: three."""
+    """A number with three significant digits."""
     if value >= 1_000:
         return f"{value:,.0f}"
     if value >= 100:
@@ -38,7 +38,7 @@ def number(value: float) -> str:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned also in the source; all but the first hold numbers."""
+    """A Markdown table with aligned source. All columns but the first have numbers."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
     line = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

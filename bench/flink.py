@@ -1,8 +1,7 @@
-"""Flink over the events of the medium workload: no function, so measured by itself.
+"""Flink on the events of the medium workload. It is not a function, so it is measured separately.
 
-The job is a plain Java program on the jars of PyFlink's wheel, so that all CPU is that of one process. Start and
-warming up, which are much of a short run, are subtracted: what counts is the difference between a long run and a short
-one.
+The job is a plain Java program on the jars of PyFlink's wheel, so that all CPU time is that of one process. Start and
+warm-up are a large part of a short run, so the result is the difference between a long run and a short one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ HOURS_OF_A_CLICK = 12
 
 
 def compile_job(folder: pathlib.Path) -> str:
-    """Compiles the job, and returns the classpath that it runs with."""
+    """Compiles the job and returns its classpath."""
     jars = next(ROOT.glob(JARS), None)
     if jars is None or shutil.which("javac") is None:
         raise SystemExit("bench: Flink needs its jars and a JDK: install Java 17, then `make bench-flink`")
@@ -37,7 +36,7 @@ def compile_job(folder: pathlib.Path) -> str:
 
 
 def generate(events: int, file: pathlib.Path) -> None:
-    """Writes as many events of the medium workload, all of them clicks."""
+    """Writes `events` events of the medium workload, all of them clicks."""
     minutes = -(-events // EVENTS_A_MINUTE)
     command = [
         str(binary("hot")),
@@ -54,12 +53,12 @@ def generate(events: int, file: pathlib.Path) -> None:
 
 
 def run(classpath: str, file: pathlib.Path, events: int) -> dict[str, float]:
-    """One run over a file, which must count each of its events."""
+    """Runs the job on a file; it must count each event."""
     opens = [f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in ("lang", "util")]
     command = ["java", "-Xmx1g", f"-Djava.io.tmpdir={file.parent}", *opens, "-cp", classpath, "HotProducts", str(file)]
     with tempfile.TemporaryFile() as out:
         started = time.monotonic()
-        # As with the functions, no setting of the caller's reaches it: no JAVA_TOOL_OPTIONS.
+        # As with the functions, the caller's environment must not change it, for example by JAVA_TOOL_OPTIONS.
         process = subprocess.Popen(command, env={"PATH": os.environ["PATH"]}, stdout=out, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
@@ -77,7 +76,7 @@ def run(classpath: str, file: pathlib.Path, events: int) -> dict[str, float]:
 
 
 def measure(short: int, long: int, rounds: int) -> dict[str, Any]:
-    """CPU seconds per million clicks, by the difference between `long` and `short` events."""
+    """CPU seconds per million clicks: the difference between runs of `long` and `short` events."""
     classpath = compile_job(TARGET / "bench" / "flink")
     runs: dict[int, list[dict[str, float]]] = {short: [], long: []}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What else has a target: decoding, ranking, replaying, and a function's size and start."""
+"""The other figures with a target: decoding, ranking, replaying, and a function's size and start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def divan_median(output: str, bench: str) -> float:
 
 
 def decode(cargo: str, rounds: int) -> dict[str, Any]:
-    """The bench of decoding one full batch, in milliseconds."""
+    """Runs the bench that decodes one full batch; in milliseconds."""
     command = [
         cargo,
         "bench",
@@ -58,7 +58,7 @@ def decode(cargo: str, rounds: int) -> dict[str, Any]:
 
 
 def rank(products: int, rounds: int) -> dict[str, Any]:
-    """Ranking an hour that has `products` products in each of its minutes."""
+    """Ranks an hour that has `products` products in each of its minutes."""
     now = int(time.time())
     end = now - now % 300
     runs: list[dict[str, float]] = []
@@ -67,7 +67,7 @@ def rank(products: int, rounds: int) -> dict[str, Any]:
             name = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(minute * 60))
             for shard in range(SHARDS):
                 counters = ",".join(
-                    # Few clicks on most, as Zipf has it; other ones each minute, so that ranks are of sums.
+                    # Most products have few clicks, as in a Zipf distribution, and other counts in each minute.
                     f'"#p{product}":{{"N":"{1 + (products // product + minute * product) % 1_000}"}}'
                     for product in range(1 + shard, products + 1, SHARDS)
                 )
@@ -97,7 +97,7 @@ def rank(products: int, rounds: int) -> dict[str, Any]:
 
 
 def replay(events: int, rounds: int) -> dict[str, Any]:
-    """`hot replay` of a file, with all that it starts in its own process."""
+    """Runs `hot replay` on a file; everything is in one process."""
     runs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "events.jsonl"
@@ -136,7 +136,7 @@ def zipped_megabytes(path: pathlib.Path) -> float:
 
 
 def functions(starts: int) -> dict[str, Any]:
-    """The functions' zips, and how long they take from their start to their first poll, beside an empty function."""
+    """The size of the functions' zips and the time from start to first poll, with an empty function for comparison."""
     milliseconds: dict[str, list[float]] = {name: [] for name in ("empty", *FUNCTIONS)}
     with DynamoDb() as dynamodb:
         for _ in range(starts):

@@ -1,4 +1,4 @@
-"""What is measured, and what it is measured on, each in a process of its own. Linux only."""
+"""The measured functions and the emulator, each in its own process. Linux only."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def binary(name: str) -> pathlib.Path:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all its threads that ever ran included, to the nanosecond."""
-    # What clock_getcpuclockid(3) gives: Linux's clock for the CPU time of another process.
+    """User and system time of a process in seconds, including its finished threads."""
+    # The clock that clock_getcpuclockid(3) returns for the CPU time of another process.
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
 def peak_megabytes(pid: int) -> float:
-    """The most memory that a process has ever had resident, in MB of 10^6 bytes."""
+    """The peak resident memory of a process, in MB of 10^6 bytes."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     if not found:
@@ -48,13 +48,13 @@ def peak_megabytes(pid: int) -> float:
 
 
 class Process:
-    """A process that is stopped when left, and whose output is told where it fails."""
+    """A process that ends with its context. Errors include its output."""
 
     def __init__(
         self, command: list[str | os.PathLike[str]], environment: dict[str, str], cwd: pathlib.Path = ROOT
     ) -> None:
         self._log = tempfile.TemporaryFile()
-        # Nothing of the caller's environment can reach AWS, or change what is measured.
+        # Without the caller's environment, the process cannot reach AWS, and the measurement does not depend on it.
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **CREDENTIALS, **environment}
         self.started_ns = time.monotonic_ns()
         self._process = subprocess.Popen(
@@ -63,20 +63,20 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     def output(self) -> str:
-        """What it has printed so far."""
-        # Read beside the writer, whose offset in the file is the same one.
+        """The output so far."""
+        # `pread` does not move the file offset, which the writer shares.
         return os.pread(self._log.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def stop(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -102,7 +102,7 @@ class DynamoDb(Process):
     def __init__(self) -> None:
         super().__init__([binary("hot"), "dynamodb", "--port", "0"], {})
         deadline = time.monotonic() + START_SECONDS
-        # The tables are listed when all is ready.
+        # It lists the tables when it is ready.
         while not (found := re.search(r"DynamoDB on http://([\d.]+):(\d+),.*\n(?:table .*\n){3}", self.output())):
             if self.ended() or time.monotonic() > deadline:
                 output = self.output()
@@ -118,7 +118,7 @@ class DynamoDb(Process):
         return f"http://{self._host}:{self._port}"
 
     def call(self, operation: str, body: str | dict[str, Any]) -> Any:
-        """Calls the API, without the SDK: it would take longer than the emulator to write millions of counters."""
+        """Calls the API without the SDK, which would be slower than the emulator for millions of counters."""
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "X-Amz-Target": f"DynamoDB_20120810.{operation}",
@@ -136,7 +136,7 @@ class DynamoDb(Process):
 
 
 class Function(Process):
-    """A Lambda function with a Runtime API of its own."""
+    """A Lambda function with its own Runtime API."""
 
     def __init__(
         self,
@@ -159,22 +159,22 @@ class Function(Process):
         super().__init__(command, {**lambdas, **environment}, cwd)
 
     def wait_for_poll(self) -> float:
-        """Waits until it has started, and returns how long that took, in milliseconds."""
+        """Waits for the first poll and returns the time since the start, in milliseconds."""
         return (self.api.wait_for_poll(START_SECONDS) - self.started_ns) / 1e6
 
     def invoke(self, event: bytes) -> Any:
-        """Has it handle the event, and returns what it returns."""
+        """Invokes the function and returns its answer."""
         return self.api.invoke(event)
 
     def cpu_seconds(self) -> float:
-        """What it has used so far."""
+        """Its CPU time so far, in seconds."""
         return cpu_seconds(self.pid)
 
     def peak_megabytes(self) -> float:
-        """The most memory that it has had."""
+        """Its peak memory, in MB."""
         return peak_megabytes(self.pid)
 
     def stop(self) -> None:
-        """Ends it and its Runtime API."""
+        """Ends the process and its Runtime API."""
         super().stop()
         self.api.close()

@@ -15,7 +15,7 @@ Results = dict[str, Any]
 FLINK = "Flink, no sink"
 COLOURS = {"cpu": "#c2410c", "write_units": "#1d4ed8", "ours": "#15803d", "others": "#94a3b8"}
 AXES = {
-    "batch_size": "records in a batch, at most",
+    "batch_size": "batch size",
     "products": "products",
     "partitions": "partitions",
     "clicks_per_second": "clicks per second",
@@ -24,7 +24,7 @@ AXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a figure should be at most."""
+    """The highest acceptable value of a figure."""
 
     what: str
     limit: float
@@ -49,7 +49,7 @@ def _memory(runs: list[dict[str, Any]]) -> Figure:
 
 
 def find_race(results: Results, name: str, key: str, window: int) -> dict[str, Any] | None:
-    """What was measured over a workload."""
+    """The results of a workload."""
     races: list[dict[str, Any]] = results.get("contenders", [])
     for race in races:
         workload = race["workload"]
@@ -71,7 +71,7 @@ def _of_runs(part: str, name: str) -> Callable[[Results], Figure | None]:
 
 
 def _of_functions(figure: Callable[[dict[str, Any], str], float]) -> Callable[[Results], Figure | None]:
-    """The greater of the two functions' figures."""
+    """The higher figure of the two functions."""
 
     def of(results: Results) -> Figure | None:
         if "functions" not in results:
@@ -82,7 +82,7 @@ def _of_functions(figure: Callable[[dict[str, Any], str], float]) -> Callable[[R
 
 
 def start(functions: dict[str, Any], name: str) -> float:
-    """How long a function takes to its first poll, in milliseconds."""
+    """The time from a function's start to its first poll, in milliseconds."""
     return Figure.of(functions["start_milliseconds"][name]).median
 
 
@@ -93,7 +93,7 @@ TARGETS = [
     ),
     Target("write units per 1,000 clicks, large, 10 s, by user", 40, "", _ours("large", "user", 10, _write_units)),
     Target(
-        "decode, sort and group a batch of 10,000 records, 2.6 MB",
+        "decode, classify and group a batch of 10,000 records, 2.6 MB",
         5,
         "ms",
         lambda results: Figure.of(results["decode"]["milliseconds"]) if "decode" in results else None,
@@ -113,7 +113,7 @@ TARGETS = [
 
 
 def targets_table(results: Results) -> str:
-    """The targets, and what was measured."""
+    """The targets and the measured figures."""
     rows = []
     for target in TARGETS:
         figure = target.figure(results)
@@ -140,26 +140,26 @@ def race_table(race: dict[str, Any], flink: dict[str, Any] | None = None) -> str
 
 
 def with_place(results: Results, place: dict[str, str], shared: set[str], apart: set[str]) -> Results:
-    """The results, with where and when the parts of these names were measured.
+    """The results with the place and date of the measurement of the named parts.
 
-    A part that is measured apart says so itself: the others' figures stay of the machine that they are of.
+    A part in `apart` has its own place and date, so that measuring it leaves those of the other parts as they are.
     """
     own = {name: results[name] | place for name in apart}
     return (results | place if shared else place | results) | own
 
 
 def flink_note(results: Results) -> str:
-    """What Flink did, and what the whole of it took."""
+    """Describes the Flink job and its total cost."""
     flink = results["flink"]
     short, long = (f"{events:,}" for events in flink["events"])
     # The runs of the long file come last.
     wall, cpu = (Figure.of(run[name] for run in flink["runs"][-1]) for name in ("wall_seconds", "cpu_seconds"))
     per_million = Figure.of(flink["cpu_seconds_per_million"])
     text = (
-        "Flink runs the original job on one file, without storage: key by product, minute windows, hourly sums every "
+        "Flink runs the original job on one file without a sink: key by product, minute windows, hourly sums every "
         f"five\nminutes. Its CPU, {per_million} s per million clicks, is the difference between a run over\n{long} "
-        f"events and one over {short}, so without start and warming up. The whole of the long run\ntook {wall} s, and "
-        f"{cpu} s of CPU (`make bench-flink`)."
+        f"events and one over {short}, so without start and warm-up. The long run\ntook {wall} s, and "
+        f"{cpu} s of CPU, in total (`make bench-flink`)."
     )
     if (flink["date"], flink["machine"]) != (results["date"], results["machine"]):
         text += f" Measured {flink['date']}, on\n{flink['machine']}."
@@ -168,7 +168,7 @@ def flink_note(results: Results) -> str:
 
 def matrix(results: Results, figure: Callable[[Any], Figure]) -> str:
     """One figure of all contenders over all workloads."""
-    header = ["workload", "records a batch", *(contender.title for contender in contenders())]
+    header = ["workload", "records per batch", *(contender.title for contender in contenders())]
     rows = []
     for race in results["contenders"]:
         workload = race["workload"]
@@ -178,8 +178,18 @@ def matrix(results: Results, figure: Callable[[Any], Figure]) -> str:
     return markdown(header, rows)
 
 
+def growth_table(name: str, races: list[dict[str, Any]]) -> str:
+    """The cost of count-clicks for each value of a property of the workload."""
+    header = [AXES[name], "CPU s per million clicks", "write units per 1,000", "calls per 1,000"]
+    rows = []
+    for race in races:
+        runs = race["runs"][OURS]
+        rows.append([f"{race['workload'][name]:,}", *(str(figure(runs)) for figure in (_cpu, _write_units, _calls))])
+    return markdown(header, rows)
+
+
 def summary(results: Results) -> str:
-    """What is printed."""
+    """The printed summary."""
     parts = [targets_table(results)]
     if race := find_race(results, "medium", "product", 30):
         parts.append(f"medium, keyed by product, 30 s:\n\n{race_table(race, results.get('flink'))}")
@@ -191,26 +201,24 @@ def summary(results: Results) -> str:
 def page(results: Results) -> str:
     """The page in Markdown."""
     parts = [
-        "# What it costs, measured\n\nWritten by `make bench`; see [`bench.py`](bench.py) for how it is measured, and "
-        "[`workload.py`](workload.py) for\nthe traffic. A figure is the median of its runs, with the lowest and the "
-        "highest behind it.",
+        "# Bench results\n\nWritten by `make bench`. [`bench.py`](bench.py) describes the measurement, and "
+        "[`workload.py`](workload.py) the\ntraffic. A figure is the median of its runs, followed by the lowest and the "
+        "highest. The raw results and plots are not\ncommitted; `make bench` writes them to `target/bench`.",
         f"{results['date']}, on {results['machine']}.",
         f"## Targets\n\n{targets_table(results)}",
     ]
     race = find_race(results, "medium", "product", 30)
     if race:
         parts += [
-            "## Beside what one would run instead\n\nMedium: 1,000 clicks/s over 12 partitions on 20,000 products, keyed "
+            "## Compared with the alternatives\n\nMedium: 1,000 clicks/s over 12 partitions on 20,000 products, keyed "
             f"by product, batch window 30 s.\n\n{race_table(race, results.get('flink'))}",
-            "![CPU and write units of the contenders](contenders.svg)",
-            "The contenders in Rust decode with our code; what differs is how they write. Those in Python are run by "
-            "AWS's own\nruntime. Each counts in the emulator's memory over plain HTTP: TLS is left out for all of them "
-            "alike.",
+            "The contenders in Rust decode with the code of count-clicks and differ in how they write. Those in Python run "
+            "on AWS's own\nruntime. All of them write to the emulator's memory over plain HTTP, without TLS.",
         ]
         parts.append(
             flink_note(results)
             if "flink" in results
-            else "Flink is left out, since it downloads 330 MB: `make bench-flink` adds it."
+            else "Flink is not included, because it needs a download of 330 MB: `make bench-flink` adds it."
         )
     if results.get("contenders"):
         parts += [
@@ -220,10 +228,8 @@ def page(results: Results) -> str:
             f"Calls per thousand clicks:\n\n{matrix(results, _calls)}",
         ]
     if "sweeps" in results:
-        parts.append(
-            "## How it grows\n\nThe medium workload, with one property changed at a time.\n\n"
-            "![How CPU and write units grow](growth.svg)"
-        )
+        parts.append("## How it grows\n\nThe medium workload with one property changed at a time.")
+        parts += [growth_table(name, races) for name, races in results["sweeps"].items()]
     if "functions" in results:
         functions = results["functions"]
         rows = [
@@ -268,7 +274,7 @@ def plot_contenders(race: dict[str, Any], flink: dict[str, Any] | None, path: pa
 
 
 def plot_growth(sweeps: dict[str, list[dict[str, Any]]], path: pathlib.Path) -> None:
-    """Four small plots: what ours takes as each property of the medium workload grows."""
+    """Four plots: how the cost of count-clicks grows with each property of the medium workload."""
     import matplotlib.pyplot as plt
 
     figure, grid = plt.subplots(2, 2, figsize=(10, 6), layout="constrained")
@@ -299,7 +305,7 @@ def _save(figure: Any, path: pathlib.Path) -> None:
     import matplotlib
     import matplotlib.pyplot as plt
 
-    # The same results give the same file.
+    # The same results always give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "hot-products"}):
         figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

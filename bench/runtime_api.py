@@ -1,4 +1,4 @@
-"""The Lambda Runtime API, for one function: what it polls for invocations and answers them to.
+"""The Lambda Runtime API for one function, which polls it for invocations and posts the answers to it.
 
 AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes".
 """
@@ -31,7 +31,7 @@ class _Server(http.server.ThreadingHTTPServer):
         self.number = 0
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A function that ends leaves its poll unanswered: that is no error here."""
+        """Ignores errors: the poll of a function that has ended cannot be answered."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def do_GET(self) -> None:
         """`/runtime/invocation/next`."""
@@ -69,7 +69,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body = b"".join(parts)
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        # The function has its answer before the next invocation can be put: it polls for that one only then.
+        # Reply before the next invocation is queued: the function polls for it only after this reply.
         self.send_response(202)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -91,13 +91,13 @@ class RuntimeApi:
         return f"{host!s}:{port}"
 
     def wait_for_poll(self, seconds: float) -> int:
-        """Waits until the function polls first, and returns when it did, on the monotonic clock in nanoseconds."""
+        """Waits for the function's first poll and returns its time on the monotonic clock, in nanoseconds."""
         if not self._server.polled.wait(seconds):
             raise FunctionError(f"the function did not poll within {seconds} s")
         return self._server.first_poll_ns
 
     def invoke(self, event: bytes, seconds: float = INVOCATION_SECONDS) -> Any:
-        """Has the function handle the event, and returns what it returns."""
+        """Invokes the function with the event and returns its answer."""
         self._server.invocations.put(event)
         try:
             good, body = self._server.answers.get(timeout=seconds)

@@ -1,4 +1,4 @@
-"""The parts of the bench that decide its figures: batches, statistics, tables. Nothing is started."""
+"""Tests of the parts that decide the bench's figures: batches, statistics and tables. They start no process."""
 
 import base64
 import collections
@@ -50,7 +50,7 @@ class Batches(unittest.TestCase):
                         offsets[source] += 1
             self.assertEqual(set(offsets), {"clicks-0", "clicks-1", "clicks-2"})
 
-    def test_a_key_has_one_partition_and_is_the_events(self):
+    def test_a_key_is_the_events_and_always_has_the_same_partition(self):
         for key, field in (("product", "product_id"), ("user", "user_id")):
             places = collections.defaultdict(set)
             for batch in workload.batches(dataclasses.replace(SMALL, key=key), START_MS):
@@ -62,7 +62,7 @@ class Batches(unittest.TestCase):
                         places[event[field]].add(source)
             self.assertTrue(all(len(sources) == 1 for sources in places.values()))
 
-    def test_events_are_of_the_last_seconds_before_their_delivery(self):
+    def test_events_are_delivered_within_their_window(self):
         for batch in workload.batches(SMALL, START_MS):
             for of_source in records(batch).values():
                 for record in of_source:
@@ -71,7 +71,7 @@ class Batches(unittest.TestCase):
                     self.assertLessEqual(time, batch.delivered_ms)
                     self.assertLess(batch.delivered_ms - time, 30_000 + workload.DISORDER_MS + 1_000)
 
-    def test_a_batch_ends_with_its_window_or_its_size(self):
+    def test_a_batch_ends_by_its_window_or_its_size(self):
         ends = collections.Counter()
         for batch in workload.batches(dataclasses.replace(SMALL, batch_size=1_000), START_MS):
             self.assertLessEqual(batch.records, 1_000)
@@ -80,7 +80,7 @@ class Batches(unittest.TestCase):
         small = dataclasses.replace(SMALL, partitions=1, batch_size=100)
         self.assertEqual({batch.records for batch in workload.batches(small, START_MS)}, {100})
 
-    def test_a_batch_stays_below_lambdas_payload(self):
+    def test_a_batch_stays_below_lambdas_payload_limit(self):
         one = Workload("huge", 10_000, partitions=1, products=10, minutes=1, window_seconds=3, batch_size=100_000)
         first = next(workload.batches(one, START_MS))
         sizes = [len(batch.body) for batch in workload.batches(dataclasses.replace(one, window_seconds=30), START_MS)]
@@ -100,13 +100,13 @@ class Batches(unittest.TestCase):
 
 
 class Pollers(unittest.TestCase):
-    def test_there_are_as_few_as_keep_a_window_below_the_batch_size(self):
+    def test_there_are_as_few_as_keep_batches_below_the_batch_size(self):
         self.assertEqual(workload.pollers(SMALL), 1)
         # The hottest product alone has a tenth of the clicks, so three pollers of 10,000 on average are too few.
         self.assertEqual(workload.pollers(MEDIUM), 4)
         self.assertEqual(workload.pollers(dataclasses.replace(MEDIUM, window_seconds=10)), 2)
 
-    def test_there_is_at_most_one_a_partition(self):
+    def test_there_is_at_most_one_per_partition(self):
         self.assertEqual(workload.pollers(dataclasses.replace(MEDIUM, clicks_per_second=10_000)), 12)
 
     def test_the_shares_of_the_partitions_are_those_of_the_traffic(self):
@@ -145,15 +145,15 @@ class Figures(unittest.TestCase):
 
 
 class Report(unittest.TestCase):
-    def test_a_target_that_is_missed_says_so(self):
+    def test_the_table_marks_a_missed_target(self):
         run = {"wall_seconds": 1.0, "cpu_seconds": 2.0, "peak_megabytes": 300.0}
         table = report.targets_table({"rank": {"runs": [run, {**run, "cpu_seconds": 4.0}]}})
         lines = table.splitlines()
-        self.assertEqual(len(lines), 4, "a part that was not measured has no row")
+        self.assertEqual(len(lines), 4, "a part without results has no row")
         self.assertRegex(lines[2], r"≤ 3 s \| +3\.00 \(2\.00–4\.00\) s \| +yes")
         self.assertRegex(lines[3], r"≤ 256 MB \| +300 MB \| +\*\*no\*\*")
 
-    def test_flink_stands_in_the_table_only_where_it_was_measured(self):
+    def test_the_table_has_flink_only_if_it_was_measured(self):
         runs = [{"clicks": 1, "cpu_seconds": 1.0, "updates": 1, "write_units": 1.0, "peak_megabytes": 20.0}]
         race = {
             "workload": dataclasses.asdict(MEDIUM),
@@ -165,6 +165,7 @@ class Report(unittest.TestCase):
         without = report.page(results)
         self.assertNotIn("| Flink", without)
         self.assertIn("`make bench-flink` adds it", without)
+        self.assertNotIn("](", without.partition("## Targets")[2], "the plots are not committed")
         run = {"wall_seconds": 10.0, "cpu_seconds": 20.0, "peak_megabytes": 900.0}
         flink = {
             **place,
@@ -178,9 +179,20 @@ class Report(unittest.TestCase):
         self.assertIn("took 40.0 s, and 50.0 s of CPU", page)
         self.assertNotIn("Measured", page)
         self.assertIn("Measured 2026-01-02", report.page({**results, "flink": {**flink, "date": "2026-01-02"}}))
-        self.assertIn("5.00 s per million", report.summary({**place, "flink": flink}), "also where it is the only one")
+        self.assertIn("5.00 s per million", report.summary({**place, "flink": flink}), "also if it is the only part")
 
-    def test_measuring_flink_leaves_the_others_where_and_when_they_were_measured(self):
+    def test_growth_has_a_row_for_each_value(self):
+        run = {"clicks": 1_000_000, "cpu_seconds": 2.0, "updates": 5_000, "write_units": 6_000.0, "peak_megabytes": 20.0}
+        races = [
+            {"workload": dataclasses.asdict(dataclasses.replace(MEDIUM, products=products)), "runs": {contenders.OURS: runs}}
+            for products, runs in ((200, [run]), (20_000, [run, {**run, "cpu_seconds": 3.0}]))
+        ]
+        lines = report.growth_table("products", races).splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertRegex(lines[2], r"^\| 200 +\| +2\.00 \| +6\.00 \| +5\.00 \|$")
+        self.assertRegex(lines[3], r"^\| 20,000 +\| +2\.50 \(2\.00–3\.00\) \|")
+
+    def test_measuring_flink_keeps_the_place_and_date_of_the_other_parts(self):
         old = {"date": "2026-01-01", "machine": "old", "rank": {"runs": []}}
         new = {"date": "2026-01-02", "machine": "new"}
         results = report.with_place({**old, "flink": {"events": []}}, new, set(), {"flink"})

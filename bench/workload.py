@@ -1,18 +1,18 @@
-"""Traffic on a topic, and the batches that Lambda's event source mapping would make of it.
+"""Traffic on a topic, and the batches that Lambda's event source mapping makes of it.
 
 The model:
 
-- Clicks arrive evenly, `clicks_per_second` of them; each is on a product drawn by Zipf's law (product 1 the hottest) and
-  of a user drawn evenly. Its event time lies up to two seconds before its arrival, so clicks are a little out of order.
-- The record's key, the product or the user, decides the partition, by a hash as producers do.
-- A poller reads a fixed group of partitions. There are as few pollers as keep the busiest one's batch window below the
-  batch size, and at most one a partition.
-- A poller's batch ends when its window has passed since its first record, or it has `batch_size` records, or it would
-  grow above Lambda's 6 MB. The pollers' windows don't begin at the same time: their phases are spread over the window.
-- Traffic begins at a minute's start. What is delivered in the first window only warms up; then whole minutes are
-  measured, so that every phase of a minute, and with it of its items' growth, weighs the same.
+- Clicks arrive evenly, at `clicks_per_second`. Products are Zipf-distributed (product 1 is the hottest) and users
+  uniformly. The event time is up to two seconds before the arrival, so clicks are slightly out of order.
+- The hash of the record's key, the product or the user, decides the partition, as with Kafka producers.
+- A poller reads a fixed group of partitions. There are as few pollers as keep the busiest one's batches below the batch
+  size in one window, and at most one per partition.
+- A batch ends when its window has passed since its first record, when it has `batch_size` records, or when it would
+  grow above Lambda's 6 MB. The pollers' windows begin at different times, spread over the window.
+- Traffic begins at the start of a minute. The first window is only for warm-up. After it, whole minutes are measured, so
+  that every phase of a minute, and so of the growth of its items, has the same weight.
 
-The same workload with the same start gives the same bytes.
+The same workload and start give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Literal
 
 TOPIC = "clicks"
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-"""Above this Lambda invokes the function with what it has (AWS Lambda Developer Guide, "Batching behavior")."""
+"""At this size Lambda invokes the function (AWS Lambda Developer Guide, "Batching behavior"). In bytes."""
 DISORDER_MS = 2_000
 USERS = 100_000
 ENVELOPE = {
@@ -42,7 +42,7 @@ Key = Literal["product", "user"]
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A size of shop, and how its topic is keyed and read."""
+    """The size of a shop, and how its topic is keyed and read."""
 
     name: str
     clicks_per_second: int
@@ -52,7 +52,7 @@ class Workload:
     window_seconds: int = 30
     batch_size: int = 10_000
     minutes: int = 3
-    """How many minutes of traffic are measured."""
+    """Minutes of traffic that are measured."""
     zipf: float = 1.0
     seed: int = 1
 
@@ -61,7 +61,7 @@ class Workload:
 
     @property
     def seconds(self) -> int:
-        """How long the traffic lasts, the warming up included."""
+        """Duration of the traffic, including the warm-up."""
         return self.window_seconds + 60 * self.minutes
 
 
@@ -72,9 +72,9 @@ class Batch:
     body: bytes
     records: int
     delivered_ms: int
-    """When it is delivered, since the traffic's start."""
+    """Time of delivery since the start of the traffic."""
     measured: bool
-    """Whether it comes after the warming up."""
+    """Whether it is delivered after the warm-up."""
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -83,12 +83,12 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 def zipf_weights(products: int, exponent: float) -> list[float]:
-    """How often each product is clicked on, relative to the first."""
+    """The click rate of each product relative to the first."""
     return [rank**-exponent for rank in range(1, products + 1)]
 
 
 def partition_shares(workload: Workload) -> list[float]:
-    """Which share of the clicks each partition gets."""
+    """The share of the clicks on each partition."""
     shares = [0.0] * workload.partitions
     if workload.key == "product":
         weights = zipf_weights(workload.products, workload.zipf)
@@ -102,7 +102,7 @@ def partition_shares(workload: Workload) -> list[float]:
 
 
 def pollers(workload: Workload) -> int:
-    """How many pollers read the topic; partition p belongs to poller p modulo that."""
+    """Number of pollers of the topic; partition p belongs to poller p modulo this number."""
     shares = partition_shares(workload)
     window = workload.clicks_per_second * workload.window_seconds
     for count in range(1, workload.partitions):
@@ -123,7 +123,7 @@ class Poller:
         self.bytes = 0
 
     def add(self, partition: int, record: str, now_ms: int) -> None:
-        """Takes a record at its arrival; the window begins with the first."""
+        """Adds a record; the window begins with the first."""
         if self.end_ms is None:
             self.end_ms = now_ms + 1_000 * self.workload.window_seconds
         self.records.setdefault(partition, []).append(record)
@@ -135,16 +135,16 @@ class Poller:
         return self.count > 0 and self.end_ms is not None and now_ms >= self.end_ms
 
     def full(self) -> bool:
-        """Whether the batch takes no more records."""
+        """Whether the batch is full."""
         return self.count >= self.workload.batch_size or self.bytes > MAX_PAYLOAD_BYTES - 1_024
 
     def batch(self, now_ms: int) -> Batch:
-        """Hands out what was collected, and begins anew."""
+        """Returns the collected batch and starts a new one."""
         records = ",".join(
             f'"{TOPIC}-{partition}":[{",".join(records)}]' for partition, records in sorted(self.records.items())
         )
         body = f'{json.dumps(ENVELOPE)[:-1]},"records":{{{records}}}}}'.encode()
-        # A batch that was delivered at the very end of the warming up belongs to it.
+        # A batch at the very end of the warm-up is part of it.
         measured = now_ms > 1_000 * self.workload.window_seconds
         batch = Batch(body=body, records=self.count, delivered_ms=now_ms, measured=measured)
         self.records, self.count, self.bytes, self.end_ms = {}, 0, 0, None
@@ -152,7 +152,7 @@ class Poller:
 
 
 def base64(text: str) -> str:
-    """The text in base64, as a batch has keys and values."""
+    """Base64, the encoding of keys and values in a batch."""
     return binascii.b2a_base64(text.encode(), newline=False).decode()
 
 
@@ -172,7 +172,7 @@ def clicks(workload: Workload, start_ms: int) -> Iterator[tuple[int, int, int, i
 
 
 def batches(workload: Workload, start_ms: int) -> Iterator[Batch]:
-    """The batches in order of delivery. The traffic begins at `start_ms`, a minute's start, in epoch milliseconds."""
+    """The batches in order of delivery. The traffic begins at `start_ms`, the start of a minute in epoch milliseconds."""
     partitions = workload.partitions
     by_product = workload.key == "product"
     names = (f"p{n}" for n in range(workload.products + 1)) if by_product else (f"u_{n}" for n in range(USERS + 1))

@@ -338,6 +338,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         (&["cost", "--clicks-per-second", "NaN", "--partitions", "1", "--products", "1"], 2, "from 0.01 to 10000000"),
         (&["cost", "--clicks-per-second", "1"], 2, "--partitions"),
         (&["scale", "--shards", "8"], 2, "unexpected argument '--shards'"),
+        (&["scale", "--partitions", "0"], 2, "--partitions"),
         (&[], 2, "Usage"),
     ] {
         let output = run(args);

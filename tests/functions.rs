@@ -306,7 +306,7 @@ fn a_wrong_setting_stops_a_function_at_its_start_and_is_named() {
 }
 
 #[test]
-fn what_only_the_local_program_needs_is_in_no_functions_dependency_tree() {
+fn functions_do_not_depend_on_tools() {
     for function in ["count-clicks", "rank-products", "read-board"] {
         let output = Command::new(env!("CARGO"))
             .args(["tree", "--offline", "--locked", "--package", function, "--edges", "normal", "--prefix", "none"])
@@ -315,9 +315,21 @@ fn what_only_the_local_program_needs_is_in_no_functions_dependency_tree() {
             .expect("cargo runs");
         let tree = String::from_utf8(output.stdout).expect("a tree is text");
         assert!(tree.contains("aws-sdk-dynamodb v"), "{}", String::from_utf8_lossy(&output.stderr));
-        // A second TLS stack among them.
-        let others = ["hot v", "dynoxide-rs", "clap", "indicatif", "comfy-table", "console", "aws-config", "rand v"];
-        for other in others.into_iter().chain(["aws-lc", "native-tls", "openssl-sys"]) {
+        let tools = ["cost-model v", "hot v", "kafka v", "local-aws v", "simulator v", "terminal v"];
+        let libraries_of_tools = [
+            "aws-config",
+            "clap",
+            "comfy-table",
+            "console",
+            "dynoxide-rs",
+            "indicatif",
+            "rand v",
+            "rdkafka",
+            "rusqlite",
+        ];
+        // A function has one TLS stack: rustls on ring.
+        let other_tls = ["aws-lc", "native-tls", "openssl-sys"];
+        for other in tools.iter().chain(&libraries_of_tools).chain(&other_tls) {
             assert!(!tree.lines().any(|line| line.starts_with(other)), "{function} depends on {other}");
         }
     }

@@ -1,11 +1,11 @@
-//! The model behind `hot cost` and `hot scale` against the real functions on a real DynamoDB API: the same clicks, the
-//! same calls, the same units.
+//! The model behind `hot cost` and `hot scale`, compared with the real functions on a DynamoDB API: the same clicks must
+//! take the same calls and units.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cost_model::{
     bill,
-    load::{Batches, Estimate, KeyedBy, Ledger, Load, START, Topic, stream::Batch},
+    load::{Batches, Estimate, KeyedBy, Ledger, Load, START, SimulatedBatch, Topic},
 };
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{ManualClock, Minute, Shard, UnixMillis, settings::Settings};
@@ -16,10 +16,10 @@ use local_aws::{
 };
 use rank_products::{RankProducts, RankSettings, Request};
 
-/// Minutes of clicks that are counted.
+/// Minutes of simulated clicks.
 const MINUTES: u64 = 5;
 
-fn event(batch: &Batch) -> String {
+fn event(batch: &SimulatedBatch) -> String {
     let mut records: HashMap<String, Vec<_>> = HashMap::new();
     for record in &batch.records {
         let value = serde_json::json!({
@@ -38,7 +38,7 @@ fn event(batch: &Batch) -> String {
     serde_json::to_string(&msk::event(records)).expect("an event is JSON")
 }
 
-async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
+async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let load = Load { disorder: Duration::from_secs(20), ..Load::new(250.0, 12, 2_000, keyed_by) };
     let dynamodb = Embedded::start(0, None).await.expect("a DynamoDB");
     let tables = TableNames::of(DEFAULT_STACK);
@@ -58,7 +58,7 @@ async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
     let mut minutes: Vec<Vec<(u64, u64)>> = vec![Vec::new(); MINUTES as usize + 2];
     let (mut batches, mut clicks) = (0, 0);
     for poller in 0..topic.pollers {
-        let mut ledger = Ledger::new(&topic, load.shards);
+        let mut ledger = Ledger::new(&topic);
         for batch in Batches::of(&load, &topic, poller).take_while(|batch| batch.at < end) {
             let expected = ledger.count(&batch);
             clock.set(batch.at);
@@ -69,7 +69,7 @@ async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
             batches += 1;
             clicks += done.counted;
         }
-        // From the minute before the first on: an event may lie that far behind.
+        // From the minute before the first on: an event can be that much older.
         for (number, minute) in (0..).zip(&mut minutes) {
             let buckets = ledger.minute(Minute::of(UnixMillis(START.0 + (number - 1) * 60_000)));
             minute.resize(Shard::COUNT.into(), (0, 0));
@@ -85,12 +85,12 @@ async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
     let request = Request { window_end: Some(window_end), scheduled_time: None };
     let ranked = rank_products.handle(&request).await.expect("the window is ranked");
     let buckets = || minutes.iter().take(MINUTES as usize + 1).flatten();
-    // Half a unit for each 4 KB, also for what is asked for and empty.
+    // Half a unit for each 4 KB; a query of an empty bucket costs half a unit too.
     let halves: u64 = buckets().map(|(_, bytes)| bytes.div_ceil(4096).max(1)).sum();
     let empty = 60 * u64::from(Shard::COUNT) - buckets().count() as u64;
     assert_eq!(ranked.items, buckets().map(|(items, _)| items).sum::<u64>());
     assert_eq!((ranked.read_units * 2.0).round() as u64, halves + empty);
-    // The next snapshot has every product's previous rank, as all but a shop's first have.
+    // The second snapshot has the previous rank of every product, as the model assumes.
     let next = end.plus(Duration::from_mins(5));
     clock.set(next.plus(Duration::from_mins(1)));
     let request = Request { window_end: Some(hot_products::time::bound(next)), scheduled_time: None };
@@ -100,20 +100,20 @@ async fn the_model_and_the_functions_consume_the_same(keyed_by: KeyedBy) {
 }
 
 #[tokio::test]
-async fn keyed_by_product_the_model_consumes_what_the_functions_do() {
-    the_model_and_the_functions_consume_the_same(KeyedBy::Product).await;
+async fn the_model_matches_the_functions_keyed_by_product() {
+    assert_model_matches_functions(KeyedBy::Product).await;
 }
 
 #[tokio::test]
-async fn keyed_by_user_the_model_consumes_what_the_functions_do() {
-    the_model_and_the_functions_consume_the_same(KeyedBy::User).await;
+async fn the_model_matches_the_functions_keyed_by_user() {
+    assert_model_matches_functions(KeyedBy::User).await;
 }
 
 #[test]
-fn the_designs_own_load_takes_what_the_design_says() {
+fn the_designs_example_load_needs_the_write_units_that_the_design_states() {
     let estimate = Estimate::of(&Load::new(1_000.0, 12, 20_000, KeyedBy::Product));
     let units = estimate.write_units_per_1000_clicks;
-    assert!((4.0..8.0).contains(&units), "{units} write units for 1,000 clicks");
+    assert!((4.0..8.0).contains(&units), "{units} write units per 1,000 clicks");
     let single = estimate.distinct_per_second;
-    assert!((200.0..280.0).contains(&single), "{single} products a batch for 1,000 clicks");
+    assert!((200.0..280.0).contains(&single), "{single} distinct products in the batches of 1,000 clicks");
 }

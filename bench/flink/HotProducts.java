@@ -24,11 +24,11 @@ import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
 import org.apache.flink.util.Collector;
 
 /**
- * The same counting as a stream job: clicks by product in one-minute event-time windows, and the sum of an hour's every
- * five minutes. Nothing is stored: the sums are dropped.
+ * The same counting as a stream job: clicks by product in one-minute event-time windows, and every five minutes the sum
+ * over an hour. There is no sink: the sums are dropped.
  *
- * <p>Takes a file of JSON lines, and prints how many clicks the minutes hold in all, and how many the hours: each click
- * is in one minute and in twelve hours.
+ * <p>Reads a file of JSON lines and prints the total clicks of all minutes and of all hours: each click is in one minute
+ * and in twelve hours.
  */
 public final class HotProducts {
   private static final String MINUTES = "minutes";
@@ -37,7 +37,7 @@ public final class HotProducts {
   public static void main(String[] arguments) throws Exception {
     StreamExecutionEnvironment environment = StreamExecutionEnvironment.getExecutionEnvironment();
     environment.setParallelism(Runtime.getRuntime().availableProcessors());
-    // One file in one piece: pieces that are read beside one another come out of order, and what is late is dropped.
+    // One file in one split: splits that are read in parallel arrive out of order, and late events are dropped.
     FileSource<String> lines =
         FileSource.forRecordStreamFormat(new TextLineInputFormat(), new Path(arguments[0]))
             .setFileEnumerator(NonSplittingRecursiveEnumerator::new)
@@ -71,7 +71,7 @@ public final class HotProducts {
     }
   }
 
-  /** The product and the event time of a line, where it is a click. */
+  /** The product and the event time of a line, if it is a click. */
   private static final class Parse extends RichFlatMapFunction<String, Tuple2<String, Long>> {
     private transient ObjectMapper mapper;
 
@@ -111,7 +111,7 @@ public final class HotProducts {
     }
   }
 
-  /** Product, the minute's end, clicks. */
+  /** Product, end of the minute, clicks. */
   private static final class Label
       extends ProcessWindowFunction<Long, Tuple3<String, Long, Long>, String, TimeWindow> {
     @Override
@@ -121,7 +121,7 @@ public final class HotProducts {
     }
   }
 
-  /** Adds up what the windows counted, so that the caller sees that no click is lost. */
+  /** Adds up the counts of the windows, so that the caller can check that no click is lost. */
   private static final class Tell extends RichMapFunction<Tuple3<String, Long, Long>, Tuple3<String, Long, Long>> {
     private final LongCounter clicks = new LongCounter();
     private final String name;

@@ -1,4 +1,4 @@
-"""The function as it is usually written in Python: one counter an item, one update after the other.
+"""The function as it is usually written in Python: one counter per item, one update at a time.
 
 Run by AWS's own runtime: `python -m awslambdaric handlers.each_click`.
 """
@@ -16,7 +16,7 @@ table = boto3.resource("dynamodb").Table(os.environ["COUNTERS_TABLE"])
 
 
 def clicks(event):
-    """The clicks of a batch: source, offset, minute and product."""
+    """The clicks of a batch: topic partition, offset, minute and product."""
     for source, records in event["records"].items():
         for record in records:
             click = json.loads(base64.b64decode(record["value"]))
@@ -26,12 +26,12 @@ def clicks(event):
 
 
 def size(event):
-    """How many records a batch has."""
+    """The number of records in a batch."""
     return sum(len(records) for records in event["records"].values())
 
 
 def each_click(event, context):
-    """An unconditional update for each click; what is delivered twice is counted twice."""
+    """Makes an unconditional update for each click; a redelivered click is counted again."""
     updates = write_units = 0
     for _, _, minute, product in clicks(event):
         answer = table.update_item(
@@ -46,7 +46,7 @@ def each_click(event, context):
 
 
 def each_product(event, context):
-    """An update for each product of a minute and source in the batch, on the condition that its offsets are new."""
+    """Makes a conditional update for each product, minute and topic partition of the batch; it counts only new offsets."""
     offsets = collections.defaultdict(list)
     for source, offset, minute, product in clicks(event):
         offsets[product, f"{minute} {source}"].append(offset)

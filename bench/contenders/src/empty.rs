@@ -1,4 +1,4 @@
-//! A function that does nothing: what the runtime alone takes to start.
+//! A function that does nothing, to measure how long the runtime itself takes to start.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 use serde_json::Value;

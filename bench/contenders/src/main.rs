@@ -1,7 +1,7 @@
-//! The usual layout, one counter an item, in the two ways that people write it; `STRATEGY` says which.
+//! The usual layout, one counter per item, with the two usual ways to write; `STRATEGY` selects one.
 //!
-//! Decoding, client, settings and the number of writes at a time are those of `count-clicks`, so that all that differs
-//! is the writing. Neither sends a write again that its item refused: nothing is delivered twice here.
+//! Decoding, client, settings and write concurrency are those of `count-clicks`, so only the writing differs. Neither
+//! handles refused writes, because the bench delivers nothing twice.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,9 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn, tracing};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What an invocation did.
+/// The answer of an invocation.
 #[derive(Debug, Default, Serialize)]
-struct Summary {
+struct WriteSummary {
     records: u64,
     updates: u64,
     write_units: f64,
@@ -35,9 +35,9 @@ struct Summary {
 
 #[derive(Clone, Copy)]
 enum Strategy {
-    /// An unconditional `ADD` for each click; what is delivered twice is counted twice.
+    /// An unconditional `ADD` for each click; a redelivered click is counted again.
     EachClick,
-    /// An update for each product of a minute and source in the batch, on the condition that its offsets are new.
+    /// A conditional update for each product, minute and topic partition of the batch; it counts only new offsets.
     EachProduct,
 }
 
@@ -51,7 +51,7 @@ impl Strategy {
     }
 }
 
-/// The clicks of a source on one product in one minute.
+/// The clicks on one product in one minute, from one topic partition.
 struct Clicks {
     first: i64,
     last: i64,
@@ -65,14 +65,14 @@ struct Function {
 }
 
 impl Function {
-    async fn handle(&self, event: &str) -> Result<Summary, Error> {
+    async fn handle(&self, event: &str) -> Result<WriteSummary, Error> {
         let batch = DecodedBatch::decode(
             event.as_bytes(),
             self.settings.source_epoch,
             &self.settings.policy,
             SystemClock.now(),
         )?;
-        let mut summary = Summary { records: batch.records, ..Summary::default() };
+        let mut summary = WriteSummary { records: batch.records, ..WriteSummary::default() };
         let runs = batch
             .sources
             .iter()

@@ -1,7 +1,10 @@
-//! What a load consumes, what that costs, and which limit of AWS it meets first.
+//! Estimates what a load consumes, what that costs and which limit of AWS it reaches first.
 //!
-//! [`load`] simulates a load; [`bill`] prices it, and [`scale`] compares it with the limits of AWS.
+//! Start with [`load`]: it simulates some minutes of clicks and returns an [`Estimate`](load::Estimate). [`bill`] puts
+//! prices on the estimate, and [`scale`] compares it with the limits of AWS. [`assumptions`] has the settings that all
+//! of them assume.
 
+pub mod assumptions;
 pub mod bill;
 pub mod load;
 pub mod scale;

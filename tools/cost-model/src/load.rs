@@ -1,8 +1,8 @@
-//! What a load consumes: a simulation of the clicks of some minutes, batch by batch, by the rules of `count-clicks`.
+//! What a load consumes: a simulation of some minutes of clicks, batch by batch, by the rules of `count-clicks`.
 //!
-//! [`topic`] spreads the clicks over partitions and pollers, [`stream`] brings them into batches, the [`ledger`] counts
-//! these as `count-clicks` does and keeps the size of every item, and [`estimate`] makes figures of it. Nothing of
-//! DynamoDB runs; a test holds the ledger against the real function on a DynamoDB.
+//! [`topic`] spreads the clicks over partitions and pollers, [`stream`] groups them into batches, and the [`ledger`]
+//! counts the batches as `count-clicks` does and tracks the size of every [`item`]. [`estimate`] turns that into
+//! figures. No DynamoDB is involved; a test compares the ledger with the real function on a DynamoDB.
 
 pub mod estimate;
 pub mod item;
@@ -12,30 +12,33 @@ pub mod topic;
 
 use std::time::Duration;
 
-use hot_products::{Shard, UnixMillis};
+use hot_products::UnixMillis;
 
-pub use self::{estimate::Estimate, ledger::Ledger, stream::Batches, topic::Topic};
+pub use self::{
+    estimate::Estimate,
+    ledger::Ledger,
+    stream::{Batches, SimulatedBatch},
+    topic::Topic,
+};
+use crate::assumptions::BATCH_WINDOW;
 
-/// The most records that Lambda puts into a batch: the template's `BatchSize`.
-pub const MAX_BATCH_RECORDS: usize = 10_000;
-
-/// When the simulated minutes begin; a minute's first instant.
+/// When the simulation begins: the start of a minute.
 pub const START: UnixMillis = UnixMillis(1_672_156_800_000);
 
-/// The offset at which the simulated partitions stand: ten digits, as after months of clicks.
+/// The first simulated offset of each partition: ten digits, as after months of clicks.
 pub const FIRST_OFFSET: i64 = 1_000_000_000;
 
-/// What the records of a topic are keyed by, and so which partitions a product's clicks come on.
+/// The key of the topic's records, which decides the partitions of a product's clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyedBy {
-    /// Each product is always on one partition.
+    /// The product: all of its clicks are on one partition.
     Product,
-    /// Each product is on all partitions alike.
+    /// The user: the clicks of a product are spread evenly over all partitions.
     User,
 }
 
 impl KeyedBy {
-    /// The word for it.
+    /// The name, as on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Product => "product",
@@ -44,45 +47,42 @@ impl KeyedBy {
     }
 }
 
-/// A steady stream of clicks, products Zipf-distributed as the simulator makes them: `p1` is the hottest.
+/// A steady stream of clicks on Zipf-distributed products; `p1` is the hottest, as in the simulator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// Clicks a second.
+    /// Clicks per second.
     pub clicks_per_second: f64,
     /// Partitions of the topic.
     pub partitions: u32,
-    /// Products.
+    /// Number of products.
     pub products: u32,
-    /// What records are keyed by.
+    /// The key of the records.
     pub keyed_by: KeyedBy,
     /// The batch window.
     pub window: Duration,
-    /// How far an event may lie behind the newest before it.
+    /// How much older an event can be than the newest event before it.
     pub disorder: Duration,
-    /// How many pollers Lambda runs; `None` for as many as bring less than a full batch a window each.
+    /// Number of Lambda's pollers; `None` for the fewest whose batches do not fill before their window ends.
     pub pollers: Option<u32>,
-    /// Partition keys of a minute: eight, unless the layout were another one.
-    pub shards: u16,
-    /// Zipf's exponent.
+    /// Exponent of the Zipf distribution.
     pub zipf: f64,
-    /// Which stream of the kind.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// About how many clicks are simulated. More take longer and tell more exactly.
+    /// Approximate number of clicks to simulate. More take longer and give more precise figures.
     pub budget: u64,
 }
 
 impl Load {
-    /// A load of that size, and everything else as usual.
+    /// A load of this size with the default settings.
     pub fn new(clicks_per_second: f64, partitions: u32, products: u32, keyed_by: KeyedBy) -> Self {
         Self {
             clicks_per_second,
             partitions,
             products,
             keyed_by,
-            window: Duration::from_secs(30),
+            window: BATCH_WINDOW,
             disorder: Duration::from_secs(2),
             pollers: None,
-            shards: Shard::COUNT.into(),
             zipf: 1.0,
             seed: 1,
             budget: 5_000_000,

@@ -1,51 +1,51 @@
-//! How far one table and the two functions go: a load's figures against the limits of DynamoDB and Lambda.
+//! A load's figures compared with the limits of DynamoDB and Lambda.
 
 use hot_products::Window;
+use local_aws::template::StackSizes;
 use serde::Serialize;
 
-use local_aws::template::StackSizes;
-
 use crate::{
-    bill::{Invocation, Measured, READ_CONCURRENCY},
+    assumptions::READ_CONCURRENCY,
+    bill::{Invocation, Measured},
     load::{Estimate, item::MAX_ITEM_BYTES},
 };
 
-/// A limit that a load can reach.
+/// A limit of AWS that a load can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// 1,000 write units a second on a partition key.
+    /// 1,000 write units per second on a partition key.
     HottestKey,
-    /// 40,000 write units a second on a table: a default quota, which AWS raises on request.
+    /// 40,000 write units per second on a table: a default quota, which AWS raises on request.
     Table,
-    /// 400 KB an item; the next clicks of the minute go into another one.
+    /// 400 KB per item; further clicks of the minute go into the next item.
     LargestItem,
-    /// The busiest poller's batches, which go one after the other, take as long as their clicks take to come.
+    /// The busiest poller's batches, which are handled one at a time, take as long as their clicks take to arrive.
     BusiestPoller,
-    /// The time that an invocation of `rank-products` may take.
+    /// The timeout of `rank-products`.
     RankTime,
-    /// Its memory.
+    /// The memory of `rank-products`.
     RankMemory,
 }
 
 impl Limit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 6] =
         [Self::HottestKey, Self::Table, Self::LargestItem, Self::BusiestPoller, Self::RankTime, Self::RankMemory];
 
-    /// A name for people.
+    /// The name, with its unit, as in the table of `hot scale`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::HottestKey => "write units a second on the hottest key",
-            Self::Table => "write units a second on the table (a quota that AWS raises)",
-            Self::LargestItem => "bytes of the largest item (it goes on in another)",
-            Self::BusiestPoller => "share of the time that the busiest poller's batches take",
-            Self::RankTime => "seconds of a ranking",
-            Self::RankMemory => "MB of a ranking",
+            Self::HottestKey => "write units per second on the hottest key",
+            Self::Table => "write units per second on the table (AWS raises this quota)",
+            Self::LargestItem => "bytes of the largest item (further clicks go into another)",
+            Self::BusiestPoller => "share of time that the busiest poller's batches take",
+            Self::RankTime => "seconds per ranking",
+            Self::RankMemory => "MB per ranking",
         }
     }
 
-    /// The most there can be.
+    /// The limit itself.
     pub fn most(self, functions: &StackSizes) -> f64 {
         match self {
             Self::HottestKey => 1_000.0,
@@ -57,7 +57,7 @@ impl Limit {
         }
     }
 
-    /// How much of it a load takes.
+    /// How much of the limit a load uses.
     pub fn taken(self, estimate: &Estimate, measured: &Measured, functions: &StackSizes) -> f64 {
         match self {
             Self::HottestKey => estimate.hottest_key_write_units_per_second,
@@ -77,26 +77,26 @@ impl Limit {
             Self::RankMemory => {
                 let products = estimate.products_per_hour * measured.rank_bytes_per_product.value;
                 let page = estimate.bytes_per_minute * Window::MINUTES as f64 / estimate.queries_per_ranking;
-                let pages = page * READ_CONCURRENCY * measured.rank_bytes_per_page_byte.value;
+                let pages = page * READ_CONCURRENCY as f64 * measured.rank_bytes_per_page_byte.value;
                 measured.rank_base_mb.value + (products + pages) / (1024.0 * 1024.0)
             }
         }
     }
 }
 
-/// A limit and how far a load is from it.
+/// How much of a limit a load uses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Taken {
     /// The limit.
     pub limit: Limit,
-    /// How much of it is taken.
+    /// How much of it the load uses.
     pub taken: f64,
-    /// The most there can be.
+    /// The limit itself.
     pub most: f64,
 }
 
 impl Taken {
-    /// How much `estimate` takes of each limit.
+    /// How much of each limit `estimate` uses.
     pub fn all(estimate: &Estimate, measured: &Measured, functions: &StackSizes) -> [Self; 6] {
         Limit::ALL.map(|limit| Self {
             limit,
@@ -106,17 +106,17 @@ impl Taken {
     }
 }
 
-/// From which load on a limit is exceeded.
+/// The load from which on a limit is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Reached {
     /// The limit.
     pub limit: Limit,
-    /// Clicks a second; `None` when no load that was tried exceeds it.
+    /// Clicks per second; `None` if no simulated load exceeds the limit.
     pub clicks_per_second: Option<f64>,
 }
 
-/// From which load on each limit is exceeded, told by `loads`, in ascending order of clicks a second: between two, what
-/// they take is thought to grow steadily.
+/// The load from which on each limit is exceeded. `loads` are in ascending order of clicks per second; between two of
+/// them the usage is interpolated.
 pub fn reached(loads: &[(f64, [Taken; 6])]) -> [Reached; 6] {
     std::array::from_fn(|position| {
         let exceeded = loads.iter().position(|(_, taken)| taken[position].taken > taken[position].most);
@@ -131,7 +131,7 @@ pub fn reached(loads: &[(f64, [Taken; 6])]) -> [Reached; 6] {
     })
 }
 
-/// Where the limit lies between two loads, on a line in logarithms.
+/// The load between `low` and `high` that reaches the limit, interpolated linearly in logarithms.
 fn crossing(low: f64, below: Taken, high: f64, above: Taken) -> f64 {
     let share = (below.most / below.taken).ln() / (above.taken / below.taken).ln();
     low * (high / low).powf(share.clamp(0.0, 1.0))
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_lies_between_the_loads_around_it() {
+    fn a_limit_is_reached_between_a_load_below_it_and_one_above_it() {
         let taken = |taken| Taken { limit: Limit::HottestKey, taken, most: 1_000.0 };
         assert!((crossing(10.0, taken(500.0), 20.0, taken(2_000.0)) - 200.0_f64.sqrt()).abs() < 1e-9);
         assert!((crossing(10.0, taken(999.999), 20.0, taken(2_000.0)) - 10.0).abs() < 0.01);

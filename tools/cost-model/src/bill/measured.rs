@@ -1,23 +1,23 @@
-//! The figures of the model that are measured, or assumed where nothing could be: `local/measured.json`.
+//! The model's measured and assumed figures: `measured.json`.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
 const FILE: &str = include_str!("../../measured.json");
 
-/// A figure and where it is from.
+/// A figure and its origin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// The figure, in the unit that its name says.
+    /// The value, in the unit that the figure's name gives.
     pub value: f64,
-    /// Whether it was measured, is documented, or assumed.
+    /// Whether it is measured, documented or assumed.
     pub basis: Basis,
-    /// By what, or where, or why.
+    /// The measurement, the document, or the reason for the assumption.
     pub source: String,
 }
 
-/// What a figure rests on.
+/// The basis of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
@@ -25,7 +25,7 @@ pub enum Basis {
     Measured,
     /// A document of AWS.
     Documented,
-    /// A guess, with its reason.
+    /// An assumption, with its reason.
     Assumed,
 }
 
@@ -63,13 +63,13 @@ impl Measured {
     /// The figures, the machine and the date.
     ///
     /// # Errors
-    /// When the file is not of this form.
+    /// If the file does not have this form.
     pub fn read() -> Result<(Self, String)> {
         let file: File = serde_json::from_str(FILE).context("measured.json")?;
         Ok((file.figures, format!("{}, {}", file.machine, file.date)))
     }
 
-    /// KPUs that a Flink job of so many clicks a second needs, without the one for orchestration.
+    /// The KPUs that a Flink job needs at this load, without the one for orchestration.
     pub fn kpus(&self, clicks_per_second: f64) -> f64 {
         let cores = clicks_per_second / 1e6 * self.flink_cpu_s_per_million_clicks.value;
         (cores / self.flink_utilisation.value).ceil().max(1.0)

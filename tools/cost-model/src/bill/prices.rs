@@ -1,4 +1,4 @@
-//! AWS's prices by region: `local/prices.json`.
+//! AWS's prices by region: `prices.json`.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use serde_json::Value;
 
 const FILE: &str = include_str!("../../prices.json");
 
-/// A price and where it is from.
+/// A price and its origin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// In the catalogue's currency, of the unit below.
+    /// The price of one `unit`, in the catalogue's currency.
     pub price: f64,
-    /// What costs that much.
+    /// The unit that the price is for.
     pub unit: String,
-    /// AWS's page of the price.
+    /// AWS's page with the price.
     pub source: String,
-    /// Whether it was read somewhere, rather than remembered.
+    /// Whether the price was read from a source, rather than written from memory.
     pub verified: bool,
-    /// Where it was read.
+    /// The source it was read from.
     pub read_at: Option<String>,
-    /// What else is to be said of it.
+    /// A remark.
     pub note: Option<String>,
 }
 
@@ -70,7 +70,7 @@ price_list!(
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
-    /// As AWS calls it for people.
+    /// AWS's display name.
     pub name: String,
     /// Its prices.
     pub prices: PriceList,
@@ -81,26 +81,26 @@ pub struct Region {
 pub struct Catalogue {
     /// The currency of all prices.
     pub currency: String,
-    /// When they were read.
+    /// When the prices were read.
     pub date: String,
     regions: BTreeMap<String, Region>,
 }
 
 impl Catalogue {
-    /// The catalogue that is built in.
+    /// The built-in catalogue.
     ///
     /// # Errors
-    /// When the file is not of this form.
+    /// If the file does not have this form.
     pub fn read() -> Result<Self> {
-        // By way of a tree, so that an error names the region and the price.
+        // Through a `Value`, so that an error names the region and the price.
         let file: Value = serde_json::from_str(FILE).context("prices.json")?;
         serde_json::from_value(file).context("prices.json")
     }
 
-    /// The region by its code, such as `us-east-1`.
+    /// The region with this code, such as `us-east-1`.
     ///
     /// # Errors
-    /// When its prices are not known; the error names those that are.
+    /// If the catalogue does not have the region; the error lists those that it has.
     pub fn region(&self, code: &str) -> Result<&Region> {
         match self.regions.get(code) {
             Some(region) => Ok(region),
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_price_is_of_aws_and_says_whether_it_was_read_or_remembered() {
+    fn each_price_has_a_page_of_aws_and_states_whether_it_is_verified() {
         let catalogue = Catalogue::read().unwrap();
         for code in catalogue.codes() {
             for (name, price) in catalogue.region(code).unwrap().prices.all() {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_region_is_an_error_that_names_the_known_ones() {
+    fn an_unknown_region_is_an_error_that_lists_the_known_regions() {
         let error = Catalogue::read().unwrap().region("mars-north-1").unwrap_err().to_string();
         assert_eq!(error, r#"no prices of the region "mars-north-1": there are those of eu-central-1, us-east-1"#);
     }

@@ -1,86 +1,103 @@
-//! Figures of a load, a second and a minute, from a simulation of some of its pollers over some minutes.
+//! Figures of a load per second and per minute, from a simulation of some of its pollers over some minutes.
 
 use std::time::Duration;
 
-use hot_products::{Minute, Window};
+use hot_products::{Minute, Shard, Window};
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{Batches, KeyedBy, Ledger, Load, START, Topic};
+use super::{Batches, KeyedBy, Ledger, Load, START, Topic, ledger::Bucket};
+use crate::assumptions::WRITE_CONCURRENCY;
 
-/// What a page of a query holds at most, in bytes.
+/// The size limit of a page of a query, in bytes (Amazon DynamoDB Developer Guide, "Paginating table query results").
 const PAGE_BYTES: f64 = 1024.0 * 1024.0;
-/// What a read unit reads, in bytes; half a unit when eventually consistent.
-const READ_UNIT_BYTES: f64 = 4096.0;
-/// `count-clicks` writes that many items at a time: the default of `WRITE_CONCURRENCY`.
-const WRITE_CONCURRENCY: u64 = 16;
-/// When only some pollers are simulated: how many of the busiest are always among them.
+/// What a read unit reads, in bytes (Amazon DynamoDB Developer Guide, "Read operations").
+pub(crate) const READ_UNIT_BYTES: f64 = 4096.0;
+/// The read units of an eventually consistent read of [`READ_UNIT_BYTES`].
+pub(crate) const EVENTUAL_READ_UNITS: f64 = 0.5;
+/// How many of the busiest pollers are simulated in any case.
 const BUSIEST: u32 = 3;
 
 /// What a load consumes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Pollers, and so batches at a time.
+    /// Number of pollers, and so of concurrent batches.
     pub pollers: u32,
-    /// How many of them were simulated: the busiest, and others by chance.
+    /// How many pollers were simulated: the busiest, and a random sample of the others.
     pub simulated_pollers: u32,
-    /// Minutes that were simulated.
+    /// Simulated minutes.
     pub simulated_minutes: u32,
-    /// Clicks that were simulated.
+    /// Simulated clicks.
     pub simulated_clicks: u64,
-    /// Batches a second, each an invocation of `count-clicks`.
+    /// Batches per second, each an invocation of `count-clicks`.
     pub batches_per_second: f64,
-    /// Records in a batch, on average.
+    /// Average number of records in a batch.
     pub records_per_batch: f64,
-    /// Writes to the counters a second.
+    /// Writes to the counters per second.
     pub updates_per_second: f64,
-    /// Writes a batch that have to be waited for one after the other, sixteen items being written at a time.
+    /// Average number of sequential rounds of writes in a batch, with [`WRITE_CONCURRENCY`] items written at a time.
     pub rounds_per_batch: f64,
-    /// Write units a second.
+    /// Write units per second.
     pub write_units_per_second: f64,
-    /// Write units for 1,000 clicks.
+    /// Write units per 1,000 clicks.
     pub write_units_per_1000_clicks: f64,
-    /// Write units a second on the hottest partition key, on average over its busiest batch window.
+    /// Write units per second on the hottest partition key, averaged over its busiest batch window.
     pub hottest_key_write_units_per_second: f64,
-    /// The largest item, in bytes.
+    /// Size of the largest item, in bytes.
     pub largest_item_bytes: usize,
-    /// Items that fill up, an hour.
+    /// Items that are closed per hour, as large or full.
     pub closed_items_per_hour: f64,
-    /// The busiest poller's batches: how many a second, records in each, writes, and writes one after the other.
+    /// The batches of the busiest poller.
     pub busiest: Busiest,
-    /// Items of a minute.
+    /// Items per minute.
     pub items_per_minute: f64,
-    /// Counters of a minute.
+    /// Counters per minute.
     pub counters_per_minute: f64,
-    /// Bytes of a minute's items.
+    /// Bytes of the items of a minute.
     pub bytes_per_minute: f64,
-    /// Read units of one ranking: its sixty minutes, eventually consistent.
+    /// Read units of one ranking: sixty minutes, eventually consistent.
     pub read_units_per_ranking: f64,
-    /// Queries of one ranking, further pages included.
+    /// Queries of one ranking, including further pages.
     pub queries_per_ranking: f64,
-    /// Different products in each batch, a second: the writes of an update a product and batch.
+    /// Distinct products of the batches per second: how many writes one update per product and batch would need.
     pub distinct_per_second: f64,
-    /// Different products in a minute.
+    /// Expected number of distinct products in a minute.
     pub products_per_minute: f64,
-    /// Different products in an hour.
+    /// Expected number of distinct products in an hour.
     pub products_per_hour: f64,
 }
 
-/// The batches of the poller that has the most clicks.
+/// The batches of the poller with the most clicks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Busiest {
-    /// Batches a second.
+    /// Batches per second.
     pub batches_per_second: f64,
-    /// Records in a batch.
+    /// Average number of records in a batch.
     pub records_per_batch: f64,
-    /// Writes in a batch.
+    /// Average number of writes in a batch.
     pub updates_per_batch: f64,
-    /// Writes of a batch that have to be waited for one after the other.
+    /// Average number of sequential rounds of writes in a batch.
     pub rounds_per_batch: f64,
 }
 
-/// Sums over pollers, each counted for as many as it stands for.
+/// What is simulated.
+#[derive(Clone, Copy)]
+struct Simulation<'a> {
+    load: &'a Load,
+    topic: &'a Topic,
+    minutes: u32,
+}
+
+/// A poller to simulate.
+#[derive(Clone, Copy)]
+struct SampledPoller {
+    number: u32,
+    /// How many pollers it represents.
+    weight: f64,
+}
+
+/// Sums over the simulated pollers, each multiplied by the number of pollers that it represents.
 #[derive(Default)]
 struct Sums {
     clicks: u64,
@@ -95,33 +112,36 @@ struct Sums {
     bytes: f64,
     closed: f64,
     largest_item: usize,
-    /// By minute and shard: bytes, and write units by second.
-    buckets: Vec<(f64, Vec<f64>)>,
+    /// One for each minute and shard.
+    buckets: Vec<BucketSums>,
+}
+
+/// Sums over the items of a minute and shard.
+#[derive(Clone, Default)]
+struct BucketSums {
+    bytes: f64,
+    /// By second after the start of the minute.
+    write_units: Vec<f64>,
 }
 
 impl Estimate {
     /// Simulates `load`.
     pub fn of(load: &Load) -> Self {
-        let topic = Topic::of(load);
+        let topic = &Topic::of(load);
         let window = load.window.as_secs_f64().max(1.0);
         let minutes = minutes(load);
-        let mut sums =
-            Sums { buckets: vec![(0.0, Vec::new()); minutes as usize * usize::from(load.shards)], ..Sums::default() };
-        let mut busiest = Busiest::default();
-        let sample = sample(load, &topic, minutes);
-        for (number, &(poller, weight)) in sample.iter().enumerate() {
-            let alone = sums.poller(load, &topic, poller, weight, minutes);
-            if number == 0 {
-                busiest = alone;
-            }
-        }
+        let simulation = Simulation { load, topic, minutes };
+        let buckets = vec![BucketSums::default(); minutes as usize * usize::from(Shard::COUNT)];
+        let mut sums = Sums { buckets, ..Sums::default() };
+        let sample = simulation.sample();
+        let pollers: Vec<Busiest> = sample.iter().map(|poller| sums.add(&simulation, *poller)).collect();
 
         let seconds = f64::from(minutes) * 60.0;
         let per_minute = |sum: f64| sum / f64::from(minutes);
         let hour = Window::MINUTES as f64;
-        let hottest = sums.buckets.iter().map(|(_, by_second)| busiest_mean(by_second, window)).fold(0.0, f64::max);
+        let hottest = sums.buckets.iter().map(|bucket| busiest_mean(&bucket.write_units, window)).fold(0.0, f64::max);
         let read = |per_bucket: &dyn Fn(f64) -> f64| {
-            per_minute(sums.buckets.iter().map(|(bytes, _)| per_bucket(*bytes)).sum()) * hour
+            per_minute(sums.buckets.iter().map(|bucket| per_bucket(bucket.bytes)).sum()) * hour
         };
         Self {
             pollers: topic.pollers,
@@ -137,11 +157,11 @@ impl Estimate {
             hottest_key_write_units_per_second: hottest,
             largest_item_bytes: sums.largest_item,
             closed_items_per_hour: per_minute(sums.closed) * hour,
-            busiest,
+            busiest: pollers.first().copied().unwrap_or_default(),
             items_per_minute: per_minute(sums.items),
             counters_per_minute: per_minute(sums.counters),
             bytes_per_minute: per_minute(sums.bytes),
-            read_units_per_ranking: read(&|bytes| (bytes / READ_UNIT_BYTES).ceil().max(1.0) / 2.0),
+            read_units_per_ranking: read(&|bytes| (bytes / READ_UNIT_BYTES).ceil().max(1.0) * EVENTUAL_READ_UNITS),
             queries_per_ranking: read(&|bytes| (bytes / PAGE_BYTES).ceil().max(1.0)),
             distinct_per_second: sums.distinct / seconds,
             products_per_minute: topic.distinct(load.clicks_per_second * 60.0),
@@ -150,14 +170,41 @@ impl Estimate {
     }
 }
 
+impl Simulation<'_> {
+    /// The pollers to simulate, the busiest first: all of them, or as many as the budget allows.
+    fn sample(&self) -> Vec<SampledPoller> {
+        let Self { load, topic, minutes } = *self;
+        let mut pollers: Vec<u32> = (0..topic.pollers).collect();
+        pollers.sort_by(|a, b| topic.rates[*b as usize].total_cmp(&topic.rates[*a as usize]));
+        let clicks = load.clicks_per_second * 60.0 * f64::from(minutes);
+        if clicks <= load.budget as f64 * 1.5 {
+            return pollers.into_iter().map(|number| SampledPoller { number, weight: 1.0 }).collect();
+        }
+        // Keyed by user, all pollers have the same load.
+        let always = if load.keyed_by == KeyedBy::User { 1 } else { BUSIEST }.min(topic.pollers) as usize;
+        let (busiest, others) = pollers.split_at(always);
+        let share = load.budget as f64 / clicks;
+        let chosen = ((f64::from(topic.pollers) * share).ceil().max(5.0) as usize).min(others.len());
+        let mut random = ChaCha8Rng::seed_from_u64(load.seed);
+        let chosen_others = index::sample(&mut random, others.len(), chosen);
+        let weight = others.len() as f64 / chosen.max(1) as f64;
+        let busiest = busiest.iter().map(|number| SampledPoller { number: *number, weight: 1.0 });
+        busiest
+            .chain(chosen_others.into_iter().map(|position| SampledPoller { number: others[position], weight }))
+            .collect()
+    }
+}
+
 impl Sums {
-    /// Simulates one poller, which stands for `weight` alike, and returns its own batches.
-    fn poller(&mut self, load: &Load, topic: &Topic, poller: u32, weight: f64, minutes: u32) -> Busiest {
+    /// Simulates a poller, adds what it consumes, and returns the figures of its batches.
+    fn add(&mut self, simulation: &Simulation<'_>, poller: SampledPoller) -> Busiest {
+        let Simulation { load, topic, minutes } = *simulation;
+        let SampledPoller { number, weight } = poller;
         let end = START.plus(Duration::from_mins(minutes.into()));
         let longest_wait = Duration::from_millis((load.window_ms() + load.disorder_ms()) as u64);
-        let mut ledger = Ledger::new(topic, load.shards);
+        let mut ledger = Ledger::new(topic);
         let (mut batches, mut records, mut updates, mut rounds) = (0_u64, 0_u64, 0_u64, 0_u64);
-        for batch in Batches::of(load, topic, poller) {
+        for batch in Batches::of(load, topic, number) {
             let counted = ledger.count(&batch);
             ledger.close_before(Minute::of(batch.at.minus(longest_wait)));
             self.clicks += batch.records.len() as u64;
@@ -165,10 +212,10 @@ impl Sums {
                 batches += 1;
                 records += batch.records.len() as u64;
                 updates += counted.updates;
-                rounds += counted.longest_chain.max(counted.updates.div_ceil(WRITE_CONCURRENCY));
+                rounds += counted.longest_chain.max(counted.updates.div_ceil(WRITE_CONCURRENCY as u64));
                 self.distinct += counted.distinct as f64 * weight;
             }
-            // Every click of the last minute has come.
+            // Every click of the last minute has arrived.
             if batch.at >= end.plus(longest_wait) {
                 break;
             }
@@ -176,9 +223,9 @@ impl Sums {
         self.batches += batches as f64 * weight;
         self.records += records as f64 * weight;
         self.rounds += rounds as f64 * weight;
-        let shards = usize::from(load.shards);
-        for number in 0..minutes {
-            let minute = Minute::of(START.plus(Duration::from_mins(number.into())));
+        let shards = usize::from(Shard::COUNT);
+        for position in 0..minutes {
+            let minute = Minute::of(START.plus(Duration::from_mins(position.into())));
             for (shard, bucket) in ledger.minute(minute).iter().enumerate() {
                 self.updates += bucket.updates as f64 * weight;
                 self.write_units += bucket.write_units as f64 * weight;
@@ -187,14 +234,7 @@ impl Sums {
                 self.bytes += bucket.bytes as f64 * weight;
                 self.closed += bucket.closed as f64 * weight;
                 self.largest_item = self.largest_item.max(bucket.largest_item);
-                let (bytes, by_second) = &mut self.buckets[number as usize * shards + shard];
-                *bytes += bucket.bytes as f64 * weight;
-                if by_second.len() < bucket.by_second.len() {
-                    by_second.resize(bucket.by_second.len(), 0.0);
-                }
-                for (sum, units) in by_second.iter_mut().zip(&bucket.by_second) {
-                    *sum += *units as f64 * weight;
-                }
+                self.buckets[position as usize * shards + shard].add(bucket, weight);
             }
         }
         let per_batch = |sum: u64| sum as f64 / batches.max(1) as f64;
@@ -207,30 +247,22 @@ impl Sums {
     }
 }
 
-/// How many minutes to simulate: a window at least, and otherwise what the budget allows, up to twenty.
+impl BucketSums {
+    fn add(&mut self, bucket: &Bucket, weight: f64) {
+        self.bytes += bucket.bytes as f64 * weight;
+        if self.write_units.len() < bucket.by_second.len() {
+            self.write_units.resize(bucket.by_second.len(), 0.0);
+        }
+        for (sum, units) in self.write_units.iter_mut().zip(&bucket.by_second) {
+            *sum += *units as f64 * weight;
+        }
+    }
+}
+
+/// How many minutes to simulate: at least one window, and at most twenty minutes unless the window is longer.
 fn minutes(load: &Load) -> u32 {
     let least = (load.window.as_secs_f64() / 60.0).ceil().max(1.0);
     (load.budget as f64 / (load.clicks_per_second * 60.0)).clamp(least, 20.0_f64.max(least)) as u32
-}
-
-/// The pollers to simulate, the busiest first, and how many each stands for.
-fn sample(load: &Load, topic: &Topic, minutes: u32) -> Vec<(u32, f64)> {
-    let mut pollers: Vec<u32> = (0..topic.pollers).collect();
-    pollers.sort_by(|a, b| topic.rates[*b as usize].total_cmp(&topic.rates[*a as usize]));
-    let clicks = load.clicks_per_second * 60.0 * f64::from(minutes);
-    if clicks <= load.budget as f64 * 1.5 {
-        return pollers.into_iter().map(|poller| (poller, 1.0)).collect();
-    }
-    // Keyed by user, pollers are alike.
-    let always = if load.keyed_by == KeyedBy::User { 1 } else { BUSIEST }.min(topic.pollers) as usize;
-    let (busiest, others) = pollers.split_at(always);
-    let share = load.budget as f64 / clicks;
-    let chosen = ((f64::from(topic.pollers) * share).ceil().max(5.0) as usize).min(others.len());
-    let mut random = ChaCha8Rng::seed_from_u64(load.seed);
-    let chosen_others = index::sample(&mut random, others.len(), chosen);
-    let weight = others.len() as f64 / chosen.max(1) as f64;
-    let busiest = busiest.iter().map(|poller| (*poller, 1.0));
-    busiest.chain(chosen_others.into_iter().map(|position| (others[position], weight))).collect()
 }
 
 /// The mean over the busiest `span` seconds.
@@ -245,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_of_the_pollers_tells_about_what_all_of_them_do() {
+    fn a_sample_of_the_pollers_gives_about_the_figures_of_all() {
         for keyed_by in [KeyedBy::Product, KeyedBy::User] {
             let all = Load { budget: 10_000_000, ..Load::new(20_000.0, 60, 20_000, keyed_by) };
             let some = Load { budget: 300_000, ..all.clone() };
@@ -263,25 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn more_shards_make_more_keys_that_bear_less() {
-        let eight = Load { budget: 500_000, ..Load::new(4_000.0, 4, 50_000, KeyedBy::User) };
-        let many = Load { shards: 64, ..eight.clone() };
-        let (eight, many) = (Estimate::of(&eight), Estimate::of(&many));
-        assert!(many.largest_item_bytes < eight.largest_item_bytes);
-        assert!(
-            many.hottest_key_write_units_per_second < eight.hottest_key_write_units_per_second / 4.0,
-            "{eight:?}\n{many:?}"
-        );
-    }
-
-    #[test]
-    fn the_same_load_gives_the_same_figures() {
+    fn an_estimate_is_deterministic() {
         let load = Load::new(500.0, 6, 1_000, KeyedBy::Product);
         assert_eq!(Estimate::of(&load), Estimate::of(&load));
     }
 
     #[test]
-    fn a_mean_is_of_the_busiest_seconds() {
+    fn the_busiest_mean_is_over_the_busiest_seconds() {
         assert!((busiest_mean(&[1.0, 0.0, 4.0, 2.0, 1.0], 2.0) - 3.0).abs() < 1e-9);
         assert!((busiest_mean(&[], 2.0)).abs() < 1e-9);
     }

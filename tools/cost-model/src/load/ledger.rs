@@ -1,17 +1,15 @@
 //! Counting without a DynamoDB: drives the counting protocol over items of which only the sizes are known.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 use hot_products::{
-    Minute, UnixMillis,
+    Minute, Shard, UnixMillis,
     protocol::{Chain, ChainWrite, Click, Cursor, Limits, Update, UpdateOutcome},
 };
 
-use super::{Topic, item::Item, stream::Batch};
-
-/// How long counters live after their minute: the template's `Retention`.
-pub const RETENTION: Duration = Duration::from_hours(26);
+use super::{SimulatedBatch, Topic, item::Item};
+use crate::assumptions::RETENTION;
 
 /// What counting a batch takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +63,6 @@ impl Bucket {
 #[derive(Debug)]
 pub struct Ledger<'a> {
     topic: &'a Topic,
-    shards: u16,
     /// The open items, by minute, so that those of minutes long past can go.
     items: BTreeMap<Minute, HashMap<(u32, u16), Slot>>,
     /// What became of each minute, by shard.
@@ -81,13 +78,13 @@ struct Slot {
 }
 
 impl<'a> Ledger<'a> {
-    /// An empty ledger of the clicks on `topic`, whose minutes have `shards` partition keys.
-    pub fn new(topic: &'a Topic, shards: u16) -> Self {
-        Self { topic, shards, items: BTreeMap::new(), minutes: BTreeMap::new() }
+    /// An empty ledger of the clicks on `topic`.
+    pub fn new(topic: &'a Topic) -> Self {
+        Self { topic, items: BTreeMap::new(), minutes: BTreeMap::new() }
     }
 
     /// Counts `batch`.
-    pub fn count(&mut self, batch: &Batch) -> Counted {
+    pub fn count(&mut self, batch: &SimulatedBatch) -> Counted {
         let mut items: HashMap<(Minute, u32, u16), Vec<Click>> = HashMap::new();
         let mut distinct = HashSet::with_capacity(batch.records.len());
         for record in &batch.records {
@@ -107,7 +104,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn add(&mut self, at: UnixMillis, minute: Minute, partition: u32, shard: u16, clicks: &[Click]) -> (u64, u64) {
-        let buckets = self.minutes.entry(minute).or_insert_with(|| vec![Bucket::default(); self.shards.into()]);
+        let buckets = self.minutes.entry(minute).or_insert_with(|| vec![Bucket::default(); Shard::COUNT.into()]);
         let bucket = &mut buckets[usize::from(shard)];
         let second = at.since(minute.start()).as_secs() as usize;
         if bucket.by_second.len() <= second {

@@ -1,4 +1,4 @@
-//! The batches that a poller hands to `count-clicks`.
+//! The batches that a poller sends to `count-clicks`.
 
 use std::rc::Rc;
 
@@ -8,54 +8,54 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{FIRST_OFFSET, Load, START, Topic, topic::Mix};
 
-/// A click as it lies in a partition.
+/// A click in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct SimulatedRecord {
     /// The partition.
     pub partition: u32,
-    /// Its offset there.
+    /// Its offset in the partition.
     pub offset: i64,
-    /// When it was clicked.
+    /// When the click happened.
     pub event_time: UnixMillis,
-    /// Which product: 0 is `p1`.
+    /// Index of the product: 0 is `p1`.
     pub product: u32,
 }
 
-/// What Lambda hands over at once.
+/// The records of one invocation.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    /// When it ends, by its window or by its size.
+pub struct SimulatedBatch {
+    /// When the batch ends: at the end of its window, or when it is full.
     pub at: UnixMillis,
-    /// Its records, in the order in which they came.
-    pub records: Vec<Record>,
+    /// Its records in the order of arrival.
+    pub records: Vec<SimulatedRecord>,
 }
 
-/// The batches of one poller, one after the other, without end. A batch ends when its window does or when it is full.
+/// An endless iterator over the batches of one poller. A batch ends at the end of its window or when it is full.
 #[derive(Debug)]
 pub struct Batches<'a> {
     topic: &'a Topic,
     poller: u32,
     mix: Rc<Mix>,
     random: ChaCha8Rng,
-    /// The partitions' next offsets; poller `i` uses each `pollers`-th.
+    /// The next offsets of the poller's partitions: every `pollers`-th of the topic, from its own number on.
     offsets: Vec<i64>,
     disorder_ms: i64,
     window_ms: i64,
     /// Milliseconds between clicks.
-    gap: f64,
-    /// When the next click comes, in milliseconds since [`START`].
-    next: f64,
-    /// When the batch at hand ends at the latest, likewise.
-    end: f64,
+    gap_ms: f64,
+    /// When the next click arrives, in milliseconds since [`START`].
+    next_ms: f64,
+    /// When the window of the current batch ends, in milliseconds since [`START`].
+    end_ms: f64,
 }
 
 impl<'a> Batches<'a> {
-    /// What the poller of `topic` hands over from [`START`] on; its first window began somewhat earlier.
+    /// The batches of this poller from [`START`] on. Its first window begins at a random time before that.
     pub fn of(load: &Load, topic: &'a Topic, poller: u32) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(load.seed);
         random.set_stream(poller.into());
         let rate = topic.rates[poller as usize];
-        let gap = if rate > 0.0 { 1_000.0 / rate } else { f64::INFINITY };
+        let gap_ms = if rate > 0.0 { 1_000.0 / rate } else { f64::INFINITY };
         let window_ms = load.window_ms();
         Self {
             topic,
@@ -64,39 +64,39 @@ impl<'a> Batches<'a> {
             offsets: vec![FIRST_OFFSET; (load.partitions - poller).div_ceil(topic.pollers) as usize],
             disorder_ms: load.disorder_ms(),
             window_ms,
-            gap,
-            next: if gap.is_finite() { random.random_range(0.0..gap) } else { gap },
-            end: random.random_range(0.0..window_ms as f64),
+            gap_ms,
+            next_ms: if gap_ms.is_finite() { random.random_range(0.0..gap_ms) } else { gap_ms },
+            end_ms: random.random_range(0.0..window_ms as f64),
             random,
         }
     }
 }
 
 impl Iterator for Batches<'_> {
-    type Item = Batch;
+    type Item = SimulatedBatch;
 
-    fn next(&mut self) -> Option<Batch> {
-        if !self.next.is_finite() {
+    fn next(&mut self) -> Option<SimulatedBatch> {
+        if !self.next_ms.is_finite() {
             return None;
         }
         let mut records = Vec::new();
-        // A window begins with the batch before it; with no click in it there is no batch.
-        while self.end <= self.next {
-            self.end += self.window_ms as f64;
+        // Windows follow one another; a window without a click makes no batch.
+        while self.end_ms <= self.next_ms {
+            self.end_ms += self.window_ms as f64;
         }
-        while self.next < self.end && records.len() < self.topic.batch_records {
+        while self.next_ms < self.end_ms && records.len() < self.topic.batch_records {
             let (partition, product) = self.topic.click(self.poller, &self.mix, &mut self.random)?;
             let late = self.random.random_range(0..=self.disorder_ms);
             let offset = &mut self.offsets[(partition / self.topic.pollers) as usize];
-            let event_time = UnixMillis(START.0 + self.next as i64 - late);
-            records.push(Record { partition, offset: *offset, event_time, product });
+            let event_time = UnixMillis(START.0 + self.next_ms as i64 - late);
+            records.push(SimulatedRecord { partition, offset: *offset, event_time, product });
             *offset += 1;
-            self.next += self.gap;
+            self.next_ms += self.gap_ms;
         }
         let full = records.len() == self.topic.batch_records;
-        let at = if full { (self.next - self.gap).min(self.end) } else { self.end };
-        self.end = at + self.window_ms as f64;
-        Some(Batch { at: UnixMillis(START.0 + at as i64), records })
+        let at = if full { (self.next_ms - self.gap_ms).min(self.end_ms) } else { self.end_ms };
+        self.end_ms = at + self.window_ms as f64;
+        Some(SimulatedBatch { at: UnixMillis(START.0 + at as i64), records })
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     use crate::load::KeyedBy;
 
     #[test]
-    fn a_batch_ends_with_its_window_or_when_it_is_full() {
+    fn a_batch_ends_at_the_end_of_its_window_or_when_it_is_full() {
         for (clicks_per_second, window, records) in [(100.0, 30, 3_000), (1_000.0, 30, 10_000), (1_000.0, 2, 2_000)] {
             let load = Load {
                 window: Duration::from_secs(window),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_follow_one_another_and_partitions_are_the_pollers_own() {
+    fn offsets_have_no_gaps_and_a_poller_reads_only_its_own_partitions() {
         for keyed_by in [KeyedBy::Product, KeyedBy::User] {
             let load = Load { pollers: Some(4), ..Load::new(1_000.0, 10, 300, keyed_by) };
             let topic = Topic::of(&load);

@@ -1,33 +1,34 @@
-//! How a load is spread over partitions, shards and Lambda's pollers.
+//! How the clicks of a load are spread over partitions, shards and Lambda's pollers.
 
 use std::{cell::OnceCell, rc::Rc};
 
+use hot_products::Shard;
+use local_aws::msk::{MAX_PAYLOAD_BYTES, partition, payload_bytes};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, weighted::WeightedAliasIndex};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{KeyedBy, Load, MAX_BATCH_RECORDS};
-use local_aws::msk::{MAX_PAYLOAD_BYTES, payload_bytes};
+use super::{KeyedBy, Load};
+use crate::assumptions::BATCH_SIZE;
 
-/// A seed of its own, so that partitions and shards are spread independently.
-const PARTITIONER_SEED: u64 = 1;
+/// The key of a typical event, for its size.
+const KEY: &[u8] = b"p123456";
 
-/// An event as it comes, for its size.
+/// A typical event, for its size.
 const EVENT: &[u8] = br#"{"event_time":1672131001234,"product_id":"p123456","action":"click","user_id":"u_1234567"}"#;
 
-/// The products of a load and where their clicks go.
+/// The products of a load, and the partitions of their clicks.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// How many pollers read it; poller `i` has the partitions `i`, `i + pollers`, …
+    /// Number of pollers. Poller `i` reads the partitions `i`, `i + pollers`, …
     pub pollers: u32,
-    /// The most records in a batch: 10,000, or as many as 6 MB hold.
+    /// The most records in a batch: [`BATCH_SIZE`], or as many as fit into 6 MB.
     pub batch_records: usize,
-    /// Clicks a second of each poller.
+    /// Clicks per second of each poller.
     pub rates: Vec<f64>,
     partitions: u32,
     keyed_by: KeyedBy,
     products: Vec<Product>,
-    /// What every poller reads, when clicks are keyed by user.
+    /// The mix of every poller, if records are keyed by user.
     all: OnceCell<Rc<Mix>>,
 }
 
@@ -35,52 +36,50 @@ pub struct Topic {
 struct Product {
     /// Its share of the clicks.
     share: f64,
+    /// The number of its shard, as in a bucket's key.
     shard: u16,
     id_bytes: u8,
-    /// The partition its clicks are on, when they are keyed by product.
+    /// The partition of its clicks, if records are keyed by product.
     partition: u32,
 }
 
-/// Where a poller's clicks go.
+/// The products whose clicks a poller reads.
 #[derive(Clone, Debug)]
 pub struct Mix {
     products: Vec<u32>,
-    /// Chooses one of `products` by their shares; `None` where there is none.
+    /// Chooses one of `products` by their shares; `None` without products.
     choice: Option<WeightedAliasIndex<f64>>,
 }
 
-/// The size of a click on the topic, in bytes.
+/// The size of a record on the topic, key and value, in bytes.
 pub fn record_bytes() -> usize {
-    b"p123456".len() + EVENT.len()
+    KEY.len() + EVENT.len()
 }
 
 impl Topic {
-    /// The topic that `load` comes on.
+    /// The topic of `load`.
     pub fn of(load: &Load) -> Self {
         let mut products: Vec<Product> = (1..=load.products)
             .map(|rank| {
                 let id = format!("p{rank}");
                 Product {
                     share: f64::from(rank).powf(-load.zipf),
-                    shard: (xxh3_64(id.as_bytes()) % u64::from(load.shards)) as u16,
+                    shard: shard_number(&id),
                     id_bytes: id.len() as u8,
-                    partition: (xxh3_64_with_seed(id.as_bytes(), PARTITIONER_SEED) % u64::from(load.partitions)) as u32,
+                    partition: partition(id.as_bytes(), load.partitions),
                 }
             })
             .collect();
         let sum: f64 = products.iter().map(|product| product.share).sum();
-        let mut shares = vec![0.0; load.partitions as usize];
         for product in &mut products {
             product.share /= sum;
-            match load.keyed_by {
-                KeyedBy::Product => shares[product.partition as usize] += product.share,
-                KeyedBy::User => {}
-            }
         }
-        if load.keyed_by == KeyedBy::User {
-            shares.fill(1.0 / f64::from(load.partitions));
+        let mut shares = vec![0.0; load.partitions as usize];
+        match load.keyed_by {
+            KeyedBy::Product => products.iter().for_each(|product| shares[product.partition as usize] += product.share),
+            KeyedBy::User => shares.fill(1.0 / f64::from(load.partitions)),
         }
-        let batch_records = MAX_BATCH_RECORDS.min(MAX_PAYLOAD_BYTES / payload_bytes(Some(b"p123456"), EVENT));
+        let batch_records = BATCH_SIZE.min(MAX_PAYLOAD_BYTES / payload_bytes(Some(KEY), EVENT));
         let rates = |pollers: u32| {
             let mut rates = vec![0.0; pollers as usize];
             for (partition, share) in shares.iter().enumerate() {
@@ -105,7 +104,7 @@ impl Topic {
         }
     }
 
-    /// What the poller reads.
+    /// The products of the poller.
     pub fn mix(&self, poller: u32) -> Rc<Mix> {
         match self.keyed_by {
             KeyedBy::User => Rc::clone(self.all.get_or_init(|| self.mix_of(|_| true))),
@@ -119,20 +118,20 @@ impl Topic {
         Rc::new(Mix { products, choice: WeightedAliasIndex::new(shares).ok() })
     }
 
-    /// A click that the poller reads: its partition and product.
+    /// The partition and the product of the poller's next click; `None` if it has no products.
     pub(super) fn click(&self, poller: u32, mix: &Mix, random: &mut impl Rng) -> Option<(u32, u32)> {
         let product = mix.products[mix.choice.as_ref()?.sample(random)];
         let partition = match self.keyed_by {
             KeyedBy::Product => self.products[product as usize].partition,
             KeyedBy::User => {
-                let its_own = (self.partitions - poller).div_ceil(self.pollers);
-                poller + random.random_range(0..its_own) * self.pollers
+                let own_partitions = (self.partitions - poller).div_ceil(self.pollers);
+                poller + random.random_range(0..own_partitions) * self.pollers
             }
         };
         Some((partition, product))
     }
 
-    /// The shard of a product.
+    /// The number of the product's shard.
     pub fn shard(&self, product: u32) -> u16 {
         self.products[product as usize].shard
     }
@@ -142,16 +141,19 @@ impl Topic {
         self.products[product as usize].id_bytes.into()
     }
 
-    /// How many different products `clicks` clicks are expected to be on.
+    /// The expected number of distinct products among `clicks` clicks.
     pub fn distinct(&self, clicks: f64) -> f64 {
         self.products.iter().map(|product| 1.0 - (clicks * (-product.share).ln_1p()).exp()).sum()
     }
 }
 
+fn shard_number(product_id: &str) -> u16 {
+    let shard = Shard::of(product_id);
+    Shard::all().take_while(|other| *other != shard).count() as u16
+}
+
 #[cfg(test)]
 mod tests {
-    use hot_products::Shard;
-
     use super::*;
 
     #[test]
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_pollers_as_keep_batches_from_filling() {
+    fn there_are_as_few_pollers_as_keep_batches_from_filling() {
         for (clicks_per_second, pollers) in [(50.0, 1), (300.0, 1), (1_000.0, 4), (10_000.0, 12)] {
             let topic = Topic::of(&Load::new(clicks_per_second, 12, 1_000, KeyedBy::User));
             assert_eq!(topic.pollers, pollers, "{clicks_per_second} clicks/s");
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_expected_distinct_products_of_few_and_many_clicks() {
+    fn one_click_is_on_one_product_and_many_clicks_are_on_all() {
         let topic = Topic::of(&Load::new(1.0, 1, 1_000, KeyedBy::User));
         assert!((topic.distinct(1.0) - 1.0).abs() < 1e-9);
         assert!((topic.distinct(1e9) - 1_000.0).abs() < 1e-6);

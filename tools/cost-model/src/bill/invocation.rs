@@ -1,0 +1,32 @@
+//! How long an invocation of a function takes.
+
+use super::Measured;
+use crate::assumptions::READ_CONCURRENCY;
+
+/// What one invocation of a function takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Invocation {
+    /// Its duration in seconds.
+    pub seconds: f64,
+}
+
+impl Invocation {
+    /// An invocation that computes for `cpu_ms` on a whole core and waits for `rounds` sequential answers of DynamoDB,
+    /// in a function of `memory_mb`. With less than 1,769 MB a function has a share of a core.
+    pub fn of(cpu_ms: f64, rounds: f64, memory_mb: f64, measured: &Measured) -> Self {
+        let share = (memory_mb / measured.lambda_mb_per_vcpu.value).min(1.0);
+        Self { seconds: (cpu_ms / share + rounds * measured.update_wait_ms.value) / 1_000.0 }
+    }
+
+    /// An invocation of `count-clicks`.
+    pub fn count(records: f64, updates: f64, rounds: f64, memory_mb: f64, measured: &Measured) -> Self {
+        let decode = records / 1_000.0 * measured.decode_cpu_ms_per_1000_records.value;
+        Self::of(decode + updates * measured.update_cpu_ms.value, rounds, memory_mb, measured)
+    }
+
+    /// An invocation of `rank-products`.
+    pub fn rank(counters: f64, queries: f64, memory_mb: f64, measured: &Measured) -> Self {
+        let cpu = counters / 1_000.0 * measured.rank_cpu_ms_per_1000_counters.value;
+        Self::of(cpu, queries / READ_CONCURRENCY as f64, memory_mb, measured)
+    }
+}

@@ -1,0 +1,35 @@
+//! The size of a snapshot and what writing it costs.
+
+use hot_products::counters::attribute;
+
+use crate::{
+    assumptions::TOP_N,
+    load::item::{number_bytes, write_units},
+};
+
+/// The size of a snapshot of [`TOP_N`] products, in bytes, by the rules of [`crate::load::item`].
+pub(super) fn snapshot_bytes() -> usize {
+    let time = "2022-12-27T16:50:00Z".len();
+    let field = |name: &str, value: usize| name.len() + value;
+    let product = |rank: u64| {
+        // A map has 3 bytes and one per entry; the list has one per element.
+        let id = format!("p{rank}").len();
+        let fields =
+            [("rank", number_bytes(rank)), ("product_id", id), ("clicks", 4), ("previous_rank", number_bytes(rank))];
+        1 + 3 + fields.iter().map(|(name, value)| field(name, *value) + 1).sum::<usize>()
+    };
+    let products: usize = (1..=TOP_N as u64).map(product).sum();
+    field("board", "clicks".len())
+        + field("window_end", time)
+        + field("window_start", time)
+        + field("generated_at", time + ".123".len())
+        + field("total_clicks", 5)
+        + field("distinct_products", 4)
+        + field(attribute::EXPIRES_AT, 6)
+        + field("products", 3 + products)
+}
+
+/// The write units of a snapshot.
+pub fn snapshot_write_units() -> u64 {
+    write_units(0, snapshot_bytes())
+}
