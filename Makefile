@@ -54,6 +54,10 @@ chaos: ## Test counting under injected faults; N=10000 schedules, or SEED=28 to 
 model: ## Check the model of the protocol in larger scopes; takes minutes and some GB
 	LARGE=1 $(CARGO) test $(ALL) --test model
 
+.PHONY: breaks
+breaks: ## Break the protocol on purpose and report how soon the tests notice; half an hour
+	$(PYTHON) tests/breaks.py
+
 .PHONY: scale
 scale: ## Simulate large loads and compare them with the limits of AWS; about a minute
 	$(CARGO) run --locked --bin hot -- scale
