@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    ManualClock, Snapshot, UnixMillis, Window,
+    ManualClock, UnixMillis, Window,
+    ranking::{Ranking, ShardCounters},
     settings::Settings,
-    store::{CountersTable, SnapshotsTable},
+    snapshot::{BOARD, MAX_MINUTES_PRODUCTS, MAX_TOP_N, MINUTES_BOARD},
+    store::{CountersTable, PutOutcome, SnapshotsTable},
     time::bound,
 };
 use hot_products_tests::{
@@ -113,7 +116,7 @@ impl Shop {
         get(&format!("{}{path}", self.board.url())).await
     }
 
-    /// What `hot top` says.
+    /// What `hot top` prints.
     fn top(&self, args: &[&str]) -> Value {
         let endpoint = self.embedded.endpoint();
         let args = [&["top", "--json", "--endpoint-url", &endpoint], args].concat();
@@ -140,13 +143,11 @@ fn encoded(id: &str) -> String {
     utf8_percent_encode(id, NON_ALPHANUMERIC).to_string()
 }
 
-/// A snapshot without what only the API says.
-fn plain(mut snapshot: Value) -> Value {
-    let made = snapshot.as_object_mut().and_then(|fields| fields.remove("generated_at")).expect("generated_at");
-    let made = UnixMillis::parse_rfc3339(made.as_str().expect("a text")).expect("RFC 3339");
-    let end = UnixMillis::parse_rfc3339(snapshot["window_end"].as_str().expect("a text")).expect("RFC 3339");
-    assert_eq!(made.since(end), Duration::from_mins(1), "the shop's clock said so");
-    snapshot
+/// A record of a window, which the shop's clock must have dated a minute after its end.
+fn dated(record: Value) -> Value {
+    let time = |name: &str| UnixMillis::parse_rfc3339(record[name].as_str().expect("a text")).expect("RFC 3339");
+    assert_eq!(time("generated_at").since(time("window_end")), Duration::from_mins(1));
+    record
 }
 
 fn is_error(answer: &Answer, status: StatusCode, code: &str, words: &[&str]) {
@@ -159,14 +160,16 @@ fn is_error(answer: &Answer, status: StatusCode, code: &str, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_board_says_what_the_functions_have_counted() {
+async fn the_board_shows_what_the_functions_have_counted() {
     let shop = Shop::open().await;
     shop.snapshots_equal_those_of_hot_top().await;
+    shop.minutes_equal_a_plain_count().await;
+    shop.minutes_are_those_of_the_snapshot_that_wins().await;
     shop.a_history_is_the_snapshots_of_a_range().await;
     shop.clicks_equal_a_plain_count().await;
-    shop.what_is_known_is_not_sent_again().await;
-    shop.answers_hold_until_the_next_is_due().await;
-    shop.what_is_wrong_is_said().await;
+    shop.a_known_answer_is_not_sent_again().await;
+    shop.answers_can_be_cached_until_the_next_is_due().await;
+    shop.errors_say_what_is_wrong().await;
     shop.the_page_and_the_document_are_served().await;
     shop.board.stop();
     shop.embedded.stop().await.expect("DynamoDB stops");
@@ -176,20 +179,78 @@ impl Shop {
     async fn snapshots_equal_those_of_hot_top(&self) {
         let newest = self.get("/hot-products").await;
         assert_eq!((newest.status, newest.header("content-type")), (StatusCode::OK, "application/json"));
-        let newest = plain(newest.json());
+        let newest = dated(newest.json());
         assert_eq!(newest, self.top(&[]));
         assert_eq!(newest["window_end"], minute(MINUTES));
         for end in [5, 40, 75] {
-            // Up to five minutes later, and in another zone of time.
+            // Up to five minutes later, and in another time zone.
             let at = UnixMillis(START.0 + end * 60_000 + 299_999).utc();
             let at = at.with_timezone(&chrono::FixedOffset::east_opt(7_200).expect("a zone")).to_rfc3339();
             let past = self.get(&format!("/hot-products?at={}", encoded(&at))).await;
-            assert_eq!(plain(past.json()), self.top(&["--at", &minute(end)]), "{at}");
+            assert_eq!(dated(past.json()), self.top(&["--at", &minute(end)]), "{at}");
         }
         let mut first = newest.clone();
         first["products"].as_array_mut().expect("a list").truncate(3);
-        assert_eq!(plain(self.get("/hot-products?limit=3").await.json()), first);
-        assert_eq!(plain(self.get("/hot-products?limit=1000").await.json()), newest);
+        assert_eq!(self.get("/hot-products?limit=3").await.json(), first);
+        assert_eq!(self.get("/hot-products?limit=1000").await.json(), newest);
+    }
+
+    async fn minutes_equal_a_plain_count(&self) {
+        for end in [5, 40, MINUTES] {
+            let minutes = dated(self.get(&format!("/hot-products/minutes?at={}", minute(end))).await.json());
+            let snapshot = self.get(&format!("/hot-products?at={}", minute(end))).await.json();
+            for field in ["window_start", "window_end", "generated_at"] {
+                assert_eq!(minutes[field], snapshot[field], "{field}");
+            }
+            let expected: Vec<_> = snapshot["products"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|product| {
+                    let id = product["product_id"].as_str().expect("an id");
+                    let counts = self.counts(id, 60, end);
+                    assert_eq!(counts.iter().sum::<u64>(), product["clicks"]);
+                    json!({"product_id": id, "clicks_per_minute": counts})
+                })
+                .collect();
+            assert_eq!(minutes["products"], json!(expected), "the window up to {end}");
+        }
+        let newest = self.get("/hot-products/minutes").await.json();
+        assert_eq!(newest, self.get(&format!("/hot-products/minutes?at={}", minute(MINUTES))).await.json());
+        let mut first = newest.clone();
+        first["products"].as_array_mut().expect("a list").truncate(2);
+        assert_eq!(self.get("/hot-products/minutes?limit=2").await.json(), first);
+    }
+
+    /// Also if an older run of the same window is the last to write.
+    async fn minutes_are_those_of_the_snapshot_that_wins(&self) {
+        let table = SnapshotsTable::new(self.embedded.client(), TableNames::of(DEFAULT_STACK).snapshots);
+        let window = Window::ended_by(UnixMillis(START.0 + 2 * MINUTES * 60_000));
+        let ranked = |seconds: u64, clicks: u64| {
+            let mut shard = ShardCounters::new();
+            shard.add(59, "p1", clicks);
+            let mut ranking = Ranking::new(window, 100);
+            ranking.add(shard);
+            ranking.finish(window.end().plus(Duration::from_secs(seconds)), None)
+        };
+        for (seconds, clicks, wins) in [(60, 1, 1), (70, 2, 2), (65, 3, 2), (70, 4, 2)] {
+            let ranked = ranked(seconds, clicks);
+            let put = table.put(&ranked, Duration::from_hours(1)).await.expect("a write");
+            let stored = table.get(window).await.expect("a read").expect("a snapshot");
+            let minutes = table.minutes(window).await.expect("a read").expect("minutes");
+            assert_eq!((stored.total_clicks, minutes.generated_at), (wins, stored.generated_at));
+            assert_eq!(minutes.products[0].clicks_per_minute[59], wins as u32);
+            match put {
+                PutOutcome::Written { write_units } => assert_eq!((write_units, clicks), (2, wins)),
+                PutOutcome::Kept { stored: kept } => assert_eq!(*kept, stored, "it returns the one that was kept"),
+            }
+        }
+        for board in [BOARD, MINUTES_BOARD] {
+            let key = [("board", board.to_owned()), ("window_end", bound(window.end()))];
+            let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
+            let delete = self.embedded.client().delete_item().table_name(TableNames::of(DEFAULT_STACK).snapshots);
+            delete.set_key(Some(HashMap::from(key))).send().await.expect("a delete");
+        }
     }
 
     async fn a_history_is_the_snapshots_of_a_range(&self) {
@@ -203,14 +264,14 @@ impl Shop {
             let mut expected = self.top(&["--at", &minute(end)]);
             expected["products"].as_array_mut().expect("a list").truncate(4);
             expected.as_object_mut().expect("an object").remove("clicks_per_minute").expect("it is in no history");
-            assert_eq!(plain(snapshot.clone()), expected);
+            assert_eq!(dated(snapshot.clone()), expected);
         }
         for (from, to, count) in [(9, 11, 1), (11, 14, 0), (-600, 4, 0), (0, MINUTES, 15), (MINUTES, 9_000, 1)] {
             let query = format!("from={}&to={}", minute(from), minute(to));
             let history = self.get(&format!("/hot-products/history?{query}")).await.json();
             assert_eq!(history["snapshots"].as_array().expect("a list").len(), count, "{from} to {to}");
         }
-        // A day back from `to`, and from now, when nothing was sold in this shop.
+        // A day back from `to`, and a day back from now, when the shop had no clicks.
         let history = self.get(&format!("/hot-products/history?to={}", minute(24 * 60 + 10))).await.json();
         assert_eq!(history["snapshots"].as_array().expect("a list").len(), 14);
         assert_eq!(self.get("/hot-products/history").await.json(), json!({"snapshots": []}));
@@ -239,7 +300,7 @@ impl Shop {
                 );
             }
         }
-        // A slash that somebody has decoded on the way, and a time within a minute.
+        // A slash that a gateway has decoded, and a time within a minute.
         let query = format!("to={}", UnixMillis(START.0 + 75 * 60_000 - 1));
         let answer = self.get(&format!("/products/shoes/42/clicks?{query}")).await.json();
         assert_eq!((&answer["product_id"], &answer["to"]), (&json!("shoes/42"), &json!(minute(74))));
@@ -248,13 +309,16 @@ impl Shop {
         assert_eq!((&today["total_clicks"], today["minutes"].as_array().map(Vec::len)), (&json!(0), Some(60)));
     }
 
-    async fn what_is_known_is_not_sent_again(&self) {
+    async fn a_known_answer_is_not_sent_again(&self) {
         let clicks = format!("/products/p0/clicks?to={}", minute(60));
         let past = format!("/hot-products?at={}", minute(40));
         let day = format!("/hot-products/history?to={}", minute(24 * 60));
+        let minutes = format!("/hot-products/minutes?at={}", minute(40));
         for (path, lifetimes) in [
-            // Its successor is overdue for years.
+            // The next snapshot has been overdue for years.
             ("/hot-products", 5..=5),
+            ("/hot-products/minutes", 5..=5),
+            (&minutes, 3600..=3600),
             (&past, 3600..=3600),
             (&day, 3600..=3600),
             ("/hot-products/history", 5..=5),
@@ -265,7 +329,7 @@ impl Shop {
             let lifetime = lifetime.unwrap_or_else(|| panic!("{path}: {answer:?}"));
             assert!(lifetimes.contains(&lifetime.parse().expect("seconds")), "{path}: {lifetime}");
         }
-        for path in ["/hot-products", &past, &day, &clicks, "/", "/board.js", "/board.css", "/openapi.json"] {
+        for path in ["/hot-products", &past, &day, &minutes, &clicks, "/", "/board.js", "/board.css", "/openapi.json"] {
             let url = format!("{}{path}", self.board.url());
             let answer = get(&url).await;
             let tag = answer.header("etag");
@@ -284,8 +348,8 @@ impl Shop {
         assert_ne!(self.get(&three).await.header("etag"), self.get(&four).await.header("etag"));
     }
 
-    /// By the shop's own clock, as a function that everybody may call.
-    async fn answers_hold_until_the_next_is_due(&self) {
+    /// By the shop's own clock, on a function that everybody may call.
+    async fn answers_can_be_cached_until_the_next_is_due(&self) {
         let tables = TableNames::of(DEFAULT_STACK);
         let clock = Arc::new(ManualClock::at(START));
         let board = Board {
@@ -303,11 +367,13 @@ impl Shop {
         };
         let server = tokio::spawn(serve(listener, router(board, Some("/a\"&/pipeline")), stopped));
         let (past, next) = (minute(MINUTES - 5), minute(MINUTES + 5));
-        // The newest snapshot was made a minute after the 75th; ten seconds more are for ranking.
+        // The newest snapshot was due 70 seconds after the 75th minute, and the next is due 300 seconds later.
         for (seconds, path, lifetime) in [
             (70, "/hot-products".to_owned(), 300),
             (100, "/hot-products".to_owned(), 270),
             (369, "/hot-products".to_owned(), 5),
+            (100, "/hot-products/minutes".to_owned(), 270),
+            (100, format!("/hot-products/minutes?at={past}"), 3600),
             (100, "/hot-products/history".to_owned(), 270),
             (100, format!("/hot-products/history?to={past}"), 3600),
             (100, format!("/hot-products/history?to={next}"), 270),
@@ -326,12 +392,12 @@ impl Shop {
         assert_eq!(clicks["to"], minute(MINUTES + 1), "only complete minutes");
         assert_eq!(clicks["total_clicks"], self.counts("p0", 60, MINUTES + 1).iter().sum::<u64>());
         let page = String::from_utf8(get(&url).await.body.to_vec()).expect("text");
-        assert!(page.contains(r#"<body data-pipeline="/a&quot;&amp;/pipeline">"#), "{page}");
+        assert!(page.contains(r#"<body data-pipeline="/a&quot;&amp;/pipeline" data-step="300""#), "{page}");
         drop(stop);
         server.await.expect("it runs").expect("it serves");
     }
 
-    async fn what_is_wrong_is_said(&self) {
+    async fn errors_say_what_is_wrong(&self) {
         let range = format!("/hot-products/history?from={}&to={}", minute(1), minute(0));
         let long = format!("/products/{}/clicks", "x".repeat(257));
         for (path, words) in [
@@ -339,6 +405,8 @@ impl Shop {
             ("/hot-products?limit=1001", &["from 1 to 1000"]),
             ("/hot-products?limit=%2B5", &["limit is \"+5\""]),
             ("/hot-products?at=yesterday", &["at is \"yesterday\"", "RFC 3339"]),
+            ("/hot-products/minutes?limit=101", &["from 1 to 100"]),
+            ("/hot-products/minutes?minutes=5", &["limit, at"]),
             // An unencoded + is a space.
             ("/hot-products?at=2022-12-27T17:50:00+01:00", &["17:50:00 01:00", "%2B"]),
             ("/hot-products?limits=5", &["\"limits\"", "limit, at"]),
@@ -359,14 +427,23 @@ impl Shop {
         }
         let none = format!("/hot-products?at={}", minute(0));
         is_error(&self.get(&none).await, StatusCode::NOT_FOUND, "not_found", &["2022-12-27T17:00:00Z", "history"]);
-        for path in ["/hot-products", "/hot-products/history", "/products/p1/clicks", "/", "/openapi.json"] {
+        let none = format!("/hot-products/minutes?at={}", minute(0));
+        is_error(&self.get(&none).await, StatusCode::NOT_FOUND, "not_found", &["2022-12-27T17:00:00Z", "history"]);
+        for path in [
+            "/hot-products",
+            "/hot-products/history",
+            "/hot-products/minutes",
+            "/products/p1/clicks",
+            "/",
+            "/openapi.json",
+        ] {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
                 let answer = request(method, &format!("{}{path}", self.board.url()), &[]).await;
                 is_error(&answer, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &["GET"]);
                 assert_eq!(answer.header("allow"), "GET,HEAD", "{path}");
             }
         }
-        // A page from elsewhere that has pointed its own name at this machine.
+        // A page from another host that has pointed its own name at this machine.
         let url = format!("{}/hot-products", self.board.url());
         let answer = request(Method::GET, &url, &[("host", "rebound.example:8080")]).await;
         assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST);
@@ -381,7 +458,7 @@ impl Shop {
         assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
         let text = String::from_utf8(page.body.to_vec()).expect("text");
-        assert!(text.contains(r#"<body data-pipeline="">"#), "there is no pipeline to look at");
+        assert!(text.contains(r#"<body data-pipeline="" data-step="300""#), "there is no pipeline to show");
         for (path, kind) in [
             ("/board.js", "text/javascript; charset=utf-8"),
             ("/board.css", "text/css; charset=utf-8"),
@@ -393,12 +470,12 @@ impl Shop {
         }
         let document = self.get("/openapi.json").await.json();
         let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().cloned().collect();
-        assert_eq!(paths, ["/hot-products", "/hot-products/history", "/products/{id}/clicks"]);
+        assert_eq!(paths, ["/hot-products", "/hot-products/history", "/hot-products/minutes", "/products/{id}/clicks"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_board_does_what_its_document_says() {
+async fn the_board_answers_as_its_document_says() {
     let shop = Shop::open().await;
     let document = format!("{}/openapi.json", shop.board.url());
     let folder = tempfile::tempdir().expect("a folder");
@@ -412,21 +489,26 @@ async fn the_board_does_what_its_document_says() {
     });
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("Selected: 3/3") && said.contains("Tested: 3"), "{said}");
+    assert!(said.contains("Selected: 4/4") && said.contains("Tested: 4"), "{said}");
 }
 
-/// Snapshots whose size is set by `products`, of ids that grow sixfold in JSON.
+/// Snapshots of `products` products each, with ids that grow sixfold in JSON.
 async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize) {
     let client = embedded.client();
     for table in template::tables(TEMPLATE, stack).expect("the template has tables") {
         create(&client, &table).await.expect("a table");
     }
     let table = SnapshotsTable::new(client, TableNames::of(stack).snapshots);
-    let clicks: Vec<_> = (0..products).map(|number| (format!("{number:\u{1}<256}"), 1 + number as u64)).collect();
     let mut window = Window::ended_by(START);
     for _ in 0..windows {
-        let snapshot = Snapshot::rank(window, window.end(), clicks.iter().cloned().collect(), products, None);
-        table.put(&snapshot, Duration::from_hours(24)).await.expect("a snapshot");
+        let mut ranking = Ranking::new(window, products.max(1));
+        let mut counters = ShardCounters::new();
+        for number in 0..products {
+            counters.add(0, &format!("{number:\u{1}<256}"), 1 + number as u64);
+        }
+        ranking.add(counters);
+        let ranked = ranking.finish(window.end(), None);
+        table.put(&ranked, Duration::from_hours(24)).await.expect("a snapshot");
         window = window.next();
     }
 }
@@ -459,11 +541,13 @@ async fn a_history_that_is_too_long_for_one_answer_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_snapshot_or_a_table_the_board_says_so() {
+async fn errors_say_whether_a_snapshot_or_a_table_is_missing() {
     let dynamodb = HotDynamoDb::start(&[]);
     let board = HotServer::start("board", &["--endpoint-url", dynamodb.endpoint()]);
     let url = format!("{}/hot-products", board.url());
     is_error(&get(&url).await, StatusCode::NOT_FOUND, "not_found", &["no snapshot yet"]);
+    let minutes = get(&format!("{url}/minutes")).await;
+    is_error(&minutes, StatusCode::NOT_FOUND, "not_found", &["no record of clicks per minute yet"]);
     dynamodb.stop();
     let answer = get(&url).await;
     is_error(&answer, StatusCode::SERVICE_UNAVAILABLE, "unavailable", &["try again"]);
@@ -480,4 +564,60 @@ async fn without_a_snapshot_or_a_table_the_board_says_so() {
     let output = hot(["board", "--port", &port, "--endpoint-url", dynamodb.endpoint()]).output().expect("hot runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && stderr.contains(&format!("can't listen on port {port}")), "{stderr}");
+}
+
+/// The size of an item's value by DynamoDB's rules (Amazon DynamoDB Developer Guide, "Item sizes and formats").
+fn bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(number) => number.trim_end_matches('0').trim_start_matches('-').len().div_ceil(2) + 1,
+        AttributeValue::L(list) => 3 + list.iter().map(|value| 1 + bytes(value)).sum::<usize>(),
+        AttributeValue::M(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + bytes(value)).sum::<usize>(),
+        other => panic!("{other:?} is in no snapshot"),
+    }
+}
+
+/// The sizes of a snapshot's two items, as `SnapshotsTable::put` documents them.
+#[tokio::test]
+async fn a_snapshot_of_the_longest_ids_fits_its_items() {
+    let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
+    let name = TableNames::of(DEFAULT_STACK).snapshots;
+    let table = SnapshotsTable::new(embedded.client(), name.clone());
+    let size = async |board: &str, window: Window| {
+        let key = [("board", board.to_owned()), ("window_end", bound(window.end()))];
+        let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
+        let get = embedded.client().get_item().table_name(&name).set_key(Some(HashMap::from(key)));
+        let item = get.send().await.expect("a read").item.expect("an item");
+        item.iter().map(|(name, value)| name.len() + bytes(value)).sum::<usize>()
+    };
+    let mut window = Window::ended_by(START);
+    for (top_n, id_bytes, snapshot_bytes, minutes_bytes, units) in
+        [(100, 5, 5_778, 26_783, 33), (100, 256, 30_878, 51_883, 82), (MAX_TOP_N, 256, 305_538, 51_883, 350)]
+    {
+        let mut previous = None;
+        let mut written = None;
+        for _ in 0..2 {
+            let mut ranking = Ranking::new(window, top_n);
+            let mut counters = ShardCounters::new();
+            for product in 0..top_n {
+                let id = format!("{product:x<id_bytes$}");
+                for minute in 0..60 {
+                    // As at a thousand clicks a second: three digits for the hottest, one or two for the others.
+                    counters.add(minute, &id, (1 + 9_000 / (10 + product) + minute % 3) as u64);
+                }
+            }
+            ranking.add(counters);
+            let ranked = ranking.finish(window.end().plus(Duration::from_mins(1)), previous.as_ref());
+            assert_eq!(ranked.minutes.products.len(), MAX_MINUTES_PRODUCTS);
+            written = Some(table.put(&ranked, Duration::from_hours(24)).await.expect("a snapshot"));
+            // The second has every product's previous rank.
+            previous = Some(ranked.snapshot);
+            window = window.next();
+        }
+        let stored = window.previous();
+        assert_eq!((size(BOARD, stored).await, size(MINUTES_BOARD, stored).await), (snapshot_bytes, minutes_bytes));
+        assert!(snapshot_bytes.max(minutes_bytes) < 400 * 1024);
+        assert_eq!(written, Some(PutOutcome::Written { write_units: units }));
+    }
+    embedded.stop().await.expect("DynamoDB stops");
 }

@@ -712,7 +712,7 @@ async fn an_unusual_product_id_is_an_ordinary_id() {
 
     shop.clock.set(NOW);
     let request = Request { scheduled_time: Some(NOW.rfc3339()), window_end: None };
-    assert!(shop.rank_products.handle(&request).await.expect("a snapshot").written);
+    assert!(shop.rank_products.handle(&request).await.expect("a snapshot").summary.written);
     let snapshot: Snapshot = shop.snapshots.get(Window::ended_by(NOW)).await.expect("a read").expect("a snapshot");
     let places: Vec<(u64, &str, u64)> =
         snapshot.products.iter().map(|product| (product.rank, product.product_id.as_str(), product.clicks)).collect();

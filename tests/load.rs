@@ -5,10 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cost_model::{
     bill,
-    load::{Batches, Estimate, KeyedBy, Ledger, Load, START, SimulatedBatch, Topic},
+    load::{Batches, Estimate, KeyedBy, Ledger, Load, START, SimulatedBatch, Topic, item::write_units},
 };
 use count_clicks::{CountClicks, CountSettings};
-use hot_products::{ManualClock, Minute, Shard, UnixMillis, settings::Settings};
+use hot_products::{ManualClock, Minute, Shard, UnixMillis, Window, settings::Settings, store::SnapshotsTable};
 use local_aws::{
     embedded::Embedded,
     msk,
@@ -51,6 +51,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let client = dynamodb.client();
     let count_clicks =
         CountClicks::new(client.clone(), CountSettings::read(&settings).expect("settings"), clock.clone());
+    let snapshots = SnapshotsTable::new(client.clone(), tables.snapshots.clone());
     let rank_products = RankProducts::new(client, RankSettings::read(&settings).expect("settings"), clock.clone());
 
     let topic = Topic::of(&load);
@@ -83,7 +84,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let window_end = hot_products::time::bound(end);
     clock.set(end.plus(Duration::from_mins(1)));
     let request = Request { window_end: Some(window_end), scheduled_time: None };
-    let ranked = rank_products.handle(&request).await.expect("the window is ranked");
+    let ranked = rank_products.handle(&request).await.expect("the window is ranked").summary;
     let buckets = || minutes.iter().take(MINUTES as usize + 1).flatten();
     // Half a unit for each 4 KB; a query of an empty bucket costs half a unit too.
     let halves: u64 = buckets().map(|(_, bytes)| bytes.div_ceil(4096).max(1)).sum();
@@ -94,8 +95,10 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let next = end.plus(Duration::from_mins(5));
     clock.set(next.plus(Duration::from_mins(1)));
     let request = Request { window_end: Some(hot_products::time::bound(next)), scheduled_time: None };
-    let ranked = rank_products.handle(&request).await.expect("the window is ranked");
-    assert_eq!((ranked.ranked, ranked.write_units), (100, bill::snapshot_write_units()));
+    let ranked = rank_products.handle(&request).await.expect("the window is ranked").summary;
+    let minutes = snapshots.minutes(Window::ended_by(next)).await.expect("a read").expect("minutes");
+    let minutes_units = write_units(0, bill::minutes_bytes(&minutes.products));
+    assert_eq!((ranked.ranked, ranked.write_units), (100, bill::snapshot_write_units() + minutes_units));
     dynamodb.stop().await.expect("it stops");
 }
 

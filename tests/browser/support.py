@@ -1,4 +1,4 @@
-"""What the browser tests share: the programs they watch, the browser they watch with, and what no page may do."""
+"""Shared by the browser tests: the servers under test, the browser, and checks that hold for every page."""
 
 import decimal
 import json
@@ -18,34 +18,34 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 HOT = TARGET / "debug" / "hot"
 ARTEFACTS = TARGET / "browser"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-# As root and without a sandbox, as CI runs it; and silent: the browser itself asks nobody for anything.
+# CI runs as root, without a sandbox. The browser itself must not make requests.
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
 
-# How long to wait for what must come: long, for a machine that is busy with other things.
+# How long to wait for what must happen, in seconds: long enough for a busy machine.
 PATIENCE = 60
 expect.set_options(timeout=PATIENCE * 1000)
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 375, "height": 720}
 
-# Adds up how far the page's contents jumped, and how often something glided.
+# Sums the page's layout shifts and counts its animations.
 OBSERVE = """
-window.jumped = 0;
-window.glided = 0;
+window.shifted = 0;
+window.animated = 0;
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.jumped += entry.value;
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 const animate = Element.prototype.animate;
 Element.prototype.animate = function (...args) {
-  window.glided += 1;
+  window.animated += 1;
   return animate.apply(this, args);
 };
 """
 
-# The rows in one look, for in the next moment there may be others.
+# Reads all rows at once, because they may change between two reads.
 READ_ROWS = """() => ({
   window: document.body.dataset.window,
   total: document.getElementById("total").textContent,
@@ -61,24 +61,24 @@ READ_ROWS = """() => ({
 
 
 def environment():
-    """The environment without anybody's AWS: nothing here talks to it."""
+    """The environment without AWS settings: nothing here talks to AWS."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     nobody = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     return own | nobody | {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def until(what, ready):
-    """Looks until `ready` returns something true, and returns it."""
+    """Waits until `ready` returns a true value, and returns that."""
     deadline = time.monotonic() + PATIENCE
     while not (found := ready()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited in vain for {what}")
+            raise AssertionError(f"timed out waiting for {what}")
         time.sleep(0.05)
     return found
 
 
 def hot(*arguments):
-    """Runs `hot` to its end, and returns what it printed."""
+    """Runs `hot` and returns its output."""
     done = subprocess.run([HOT, *arguments], env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise AssertionError(f"hot {arguments}: {done.stderr}")
@@ -86,7 +86,7 @@ def hot(*arguments):
 
 
 class Server:
-    """`hot` with a command that serves on a free port, or on `port`."""
+    """A `hot` command that serves on a free port, or on `port`."""
 
     def __init__(self, *arguments, port=0):
         self.name = " ".join(["hot", *arguments])
@@ -96,7 +96,7 @@ class Server:
         while not self.urls():
             line = self.process.stdout.readline()
             if not line:
-                raise AssertionError(f"{self.name} ended with {self.process.wait()} and said {self.said!r}")
+                raise AssertionError(f"{self.name} exited with {self.process.wait()} and printed {self.said!r}")
             self.said += line
 
     def urls(self):
@@ -120,7 +120,7 @@ class Server:
             return json.load(answer)
 
     def stop(self):
-        """Asks it to stop, as Ctrl-C does; it must do so with success."""
+        """Stops it, as Ctrl-C does; it must exit successfully."""
         self.process.terminate()
         status = self.process.wait(timeout=PATIENCE)
         self.process.stdout.close()
@@ -129,7 +129,7 @@ class Server:
 
 
 def dynamodb(endpoint, operation, request):
-    """Calls the DynamoDB at `endpoint`, which checks no signature."""
+    """Calls the DynamoDB at `endpoint`, which does not check signatures."""
     headers = {
         "Content-Type": "application/x-amz-json-1.0",
         "X-Amz-Target": f"DynamoDB_20120810.{operation}",
@@ -142,8 +142,8 @@ def dynamodb(endpoint, operation, request):
         return json.load(answer)
 
 
-def put_snapshot(endpoint, window_end, products):
-    """Writes a snapshot of these products, `(id, clicks)`, hottest first."""
+def put_snapshot(endpoint, window_end, products, *, minutes=True):
+    """Writes a snapshot of `products`, pairs of id and clicks, hottest first. All clicks are in the first minute."""
     day, hour = window_end[:10], int(window_end[11:13])
     whole = lambda number: {"N": str(number)}
     ranked = [
@@ -160,16 +160,28 @@ def put_snapshot(endpoint, window_end, products):
         "products": {"L": ranked},
         "expires_at": whole(99_999_999_999),
     }
+    if minutes:
+        per_minute = [
+            {"M": {"product_id": {"S": product}, "clicks_per_minute": {"L": [whole(clicks)] + [whole(0)] * 59}}}
+            for product, clicks in products
+        ]
+        own = {"board": {"S": "clicks#minutes"}, "products": {"L": per_minute}}
+        shared = ("window_end", "window_start", "generated_at", "expires_at")
+        put(endpoint, own | {name: item[name] for name in shared})
+    put(endpoint, item)
+
+
+def put(endpoint, item):
     dynamodb(endpoint, "PutItem", {"TableName": "hot-products-snapshots", "Item": item})
 
 
 class BrowserTest(unittest.TestCase):
-    """A test with a browser. Whatever a page does in it, it asks no other host, and its console stays empty."""
+    """A test with a browser. No page may send requests to other hosts or write to the console."""
 
     @classmethod
     def setUpClass(cls):
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        # A profile of its own, new each time, is what Playwright starts a browser with.
+        # Playwright starts the browser with a new profile.
         playwright = sync_playwright().start()
         cls.addClassCleanup(playwright.stop)
         cls.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -180,13 +192,13 @@ class BrowserTest(unittest.TestCase):
 
     @classmethod
     def serve(cls, *arguments, **options):
-        """A server for all tests of the class."""
+        """Starts a server for all tests of the class."""
         server = Server(*arguments, **options)
         cls.addClassCleanup(server.stop)
         return server
 
     def open(self, server, **options):
-        """A page of `server`'s, as a browser with `options` shows it, with the products on it."""
+        """Opens the page of `server` in a browser with `options`, and waits for its products."""
         page = self.visit(server, **options)
         expect(page.locator("#products tr").first).to_be_visible()
         return page
@@ -208,8 +220,8 @@ class BrowserTest(unittest.TestCase):
     def close(self, context, url, requested):
         context.close()
         self.assertEqual(self.complaints, [])
-        elsewhere = [asked for asked in requested if not asked.startswith((f"{url}/", "data:"))]
-        self.assertEqual(elsewhere, [])
+        foreign = [asked for asked in requested if not asked.startswith((f"{url}/", "data:"))]
+        self.assertEqual(foreign, [])
 
     def rows(self, page):
         return page.evaluate(READ_ROWS)
@@ -219,20 +231,20 @@ class BrowserTest(unittest.TestCase):
         expect(page.locator(f'body[data-window="{window}"]')).to_be_attached()
 
     def assert_shows(self, seen, snapshot):
-        """The page, as :meth:`rows` read it, must show this very snapshot, in the words of people."""
+        """Checks that the page, as :meth:`rows` read it, shows exactly this snapshot."""
         self.assertEqual(seen["window"], snapshot["window_end"])
         self.assertEqual(seen["total"], f"{snapshot['total_clicks']:,}")
         self.assertEqual(seen["distinct"], f"{snapshot['distinct_products']:,}")
         self.assertTrue(seen["rows"])
-        owed = [row(product, snapshot["total_clicks"]) for product in snapshot["products"][: len(seen["rows"])]]
-        self.assertEqual(seen["rows"], owed)
+        expected = [row(product, snapshot["total_clicks"]) for product in snapshot["products"][: len(seen["rows"])]]
+        self.assertEqual(seen["rows"], expected)
 
     def screenshot(self, page, name):
         page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True, animations="disabled")
 
 
 def percent(share):
-    """A share as the browser rounds it: the very value of the floating-point number, half up."""
+    """A share as the browser rounds it: the exact value of the floating-point number, half up."""
     return decimal.Decimal(share * 100).quantize(decimal.Decimal("0.1"), decimal.ROUND_HALF_UP)
 
 

@@ -1,4 +1,4 @@
-"""`hot board` over tables that somebody else writes: hostile, empty, old, or gone."""
+"""`hot board` over tables with hostile, empty, old or missing data."""
 
 from playwright.sync_api import expect
 from support import BrowserTest, Server, put_snapshot
@@ -24,7 +24,7 @@ HOSTILE = [
     "0",
 ]
 
-# What is told of those that hide something, as `hot top` tells it.
+# How the ids with hidden characters are shown, as in `hot top`.
 HIDDEN = {
     "\u202ep1234 turned around": "\\u{202e}p1234 turned around",
     "\u2067\u2067\u2067never closed": "\\u{2067}\\u{2067}\\u{2067}never closed",
@@ -35,7 +35,7 @@ HIDDEN = {
 
 class Board(BrowserTest):
     def tables(self):
-        """A DynamoDB with empty tables, and a board over it."""
+        """Starts a DynamoDB with empty tables and a board over it."""
         dynamodb = Server("dynamodb")
         self.addCleanup(dynamodb.stop)
         return dynamodb.url, self.board(dynamodb.url)
@@ -45,17 +45,17 @@ class Board(BrowserTest):
         self.addCleanup(lambda: board.process.poll() is None and board.stop())
         return board
 
-    def test_an_id_is_only_ever_text(self):
+    def test_an_id_is_always_text(self):
         endpoint, board = self.tables()
         products = [(product, 100 - rank) for rank, product in enumerate(HOSTILE)]
         put_snapshot(endpoint, "2022-12-27T16:50:00Z", products)
         page = self.open(board)
         self.assert_shows(self.rows(page), board.get("/hot-products"))
-        # In the table is the very text, but for what would not be seen.
-        told = page.locator("#products .id").all_text_contents()
-        self.assertEqual(told, [HIDDEN.get(product, product) for product in HOSTILE])
+        # The table shows the exact text, with hidden characters escaped.
+        shown = page.locator("#products .id").all_text_contents()
+        self.assertEqual(shown, [HIDDEN.get(product, product) for product in HOSTILE])
         self.assertEqual(page.locator("#products :is(img, script, a)").count(), 0)
-        # Its text stays in its cell, and all rows are of one height.
+        # The text stays in its cell, and all rows have the same height.
         heights, wide, room = page.evaluate(
             "[[...document.querySelectorAll('#products tr')].map((row) => row.offsetHeight),"
             " document.documentElement.scrollWidth, innerWidth]"
@@ -66,9 +66,28 @@ class Board(BrowserTest):
         self.assertTrue(cut.evaluate("(id) => id.scrollWidth > id.clientWidth"))
         self.assertEqual(cut.get_attribute("title"), "a" * 256)
         self.assertEqual(cut.evaluate("(id) => getComputedStyle(id).unicodeBidi"), "isolate")
-        # Each has its minutes, but for the one that no URL can name.
-        expect(page.locator("#products .spark")).to_have_count(len(HOSTILE) - 1)
+        # Each has its sparkline, including .., which can't be in a URL's path.
+        expect(page.locator("#products .spark")).to_have_count(len(HOSTILE))
+        labels = [HIDDEN.get(product, product) for product in HOSTILE]
+        for rank, (spark, label) in enumerate(zip(page.locator("#products .spark").all(), labels, strict=True)):
+            said = f"{label}: 0 clicks in the last minute, between 0 and {100 - rank} a minute"
+            expect(spark).to_have_attribute("aria-label", said)
         self.screenshot(page, "hostile")
+
+    def test_a_snapshot_without_minutes_has_no_sparklines(self):
+        endpoint, board = self.tables()
+        put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
+        page = self.open(board)
+        expect(page.locator("#products .spark")).to_have_count(1)
+        # A snapshot from before clicks per minute were stored. The old sparklines must not stay.
+        put_snapshot(endpoint, "2022-12-27T16:55:00Z", [("p1", 4)], minutes=False)
+        page.evaluate("() => dispatchEvent(new Event('online'))")
+        self.shows(page, "2022-12-27T16:55:00Z")
+        expect(page.locator("#products .clicks")).to_have_text("4")
+        expect(page.locator("#products .spark")).to_have_count(0)
+        # The browser logs the 404 and nothing else.
+        self.assertTrue(all("404" in said for said in self.complaints), self.complaints)
+        self.complaints.clear()
 
     def test_before_the_first_snapshot_it_says_so(self):
         endpoint, board = self.tables()
@@ -77,26 +96,26 @@ class Board(BrowserTest):
         put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
         expect(page.locator("#products tr")).to_have_count(1)
 
-    def test_a_snapshot_that_is_overdue_is_called_stale(self):
+    def test_an_overdue_snapshot_is_shown_as_stale(self):
         endpoint, board = self.tables()
         put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
         page = self.open(board)
         expect(page.locator("#freshness")).to_have_attribute("data-kind", "stale")
         expect(page.locator("#freshness")).to_contain_text("Stale")
 
-    def test_an_hour_without_clicks_is_no_error(self):
+    def test_an_hour_without_clicks_is_not_an_error(self):
         endpoint, board = self.tables()
         put_snapshot(endpoint, "2022-12-27T16:50:00Z", [])
         page = self.visit(board)
         expect(page.get_by_text("No clicks in this hour.")).to_be_visible()
         expect(page.locator("#total")).to_have_text("0")
 
-    def test_a_server_that_goes_away_is_told_and_one_that_comes_back_is_found(self):
+    def test_an_unreachable_server_is_reported_and_the_page_recovers(self):
         endpoint, board = self.tables()
         put_snapshot(endpoint, "2022-12-27T16:50:00Z", [("p1", 3)])
         page = self.open(board)
         board.stop()
-        # What the browser does when the network is back; else it would be half a minute.
+        # The event of a network that is back. Without it, the page would wait half a minute.
         again = "() => dispatchEvent(new Event('online'))"
         page.evaluate(again)
         expect(page.locator("#freshness")).to_contain_text("the server can’t be reached")
@@ -107,6 +126,6 @@ class Board(BrowserTest):
         page.evaluate(again)
         self.shows(page, "2022-12-27T16:55:00Z")
         expect(page.locator("#freshness")).to_have_attribute("data-kind", "stale")
-        # The browser notes what did not answer. Nothing else was noted.
+        # The browser logs the refused connections and nothing else.
         self.assertTrue(all("ERR_CONNECTION_REFUSED" in said for said in self.complaints), self.complaints)
         self.complaints.clear()

@@ -1,4 +1,4 @@
-"""`hot demo`: what its page shows is what the tables hold, and what it offers works."""
+"""`hot demo`: its page shows what is in the tables, and its controls work."""
 
 import json
 import re
@@ -35,12 +35,12 @@ class Demo(BrowserTest):
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
     def shows_newest(self, page):
-        """Waits until a page of a demo that stands still shows its newest snapshot."""
+        """Waits until the page of a paused demo shows the newest snapshot, and returns its end."""
         newest = self.demo.get("/hot-products")["window_end"]
         self.shows(page, newest)
         return newest
 
-    def test_the_numbers_are_those_of_hot_top(self):
+    def test_the_numbers_equal_those_of_hot_top(self):
         page = self.open(self.demo)
         seen = self.rows(page)
         self.assertEqual(len(seen["rows"]), 20)
@@ -59,9 +59,9 @@ class Demo(BrowserTest):
             self.assert_shows(seen, self.top(seen["window"]))
             expect(page.locator(f'body:not([data-window="{seen["window"]}"])')).to_be_attached()
         expect(page.locator("#freshness")).to_have_attribute("data-kind", "live")
-        expect(page.get_by_text("Demo: time runs 60 times as fast as ours")).to_be_visible()
+        expect(page.get_by_text("Demo: time runs 60 times as fast as real time")).to_be_visible()
 
-    def test_the_minutes_are_those_of_the_counters(self):
+    def test_the_minutes_equal_the_counters(self):
         page = self.open(self.demo)
         self.pause(page)
         window = self.shows_newest(page)
@@ -79,10 +79,10 @@ class Demo(BrowserTest):
             self.assertEqual(each["total_clicks"], clicks)
             counts = [minute["clicks"] for minute in each["minutes"]]
             last = f"{counts[-1]} click{'' if counts[-1] == 1 else 's'} in the last minute"
-            told = f"{name}: {last}, between {min(counts)} and {max(counts)} a minute"
+            label = f"{name}: {last}, between {min(counts)} and {max(counts)} a minute"
             spark = page.locator("#products tr").nth(place).get_by_role("img")
             spark.scroll_into_view_if_needed()
-            expect(spark).to_have_attribute("aria-label", told)
+            expect(spark).to_have_attribute("aria-label", label)
 
     def test_the_slider_goes_to_the_past_and_back(self):
         page = self.open(self.demo)
@@ -109,7 +109,7 @@ class Demo(BrowserTest):
         self.shows(page, second)
         self.assert_shows(self.rows(page), self.top(second))
 
-        # The past stays where it is while the present moves on.
+        # The page stays at the chosen snapshot while new ones are made.
         length = int(slider.get_attribute("max"))
         until("a newer snapshot", lambda: int(slider.get_attribute("max")) > length)
         self.assertEqual(self.rows(page)["window"], second)
@@ -121,7 +121,7 @@ class Demo(BrowserTest):
         self.assertGreater(seen["window"], snapshots[-1]["window_end"])
         self.assert_shows(seen, self.top(seen["window"]))
 
-    def test_neither_button_moves_a_count(self):
+    def test_neither_button_changes_a_count(self):
         page = self.open(self.demo)
         self.pause(page)
         window = self.shows_newest(page)
@@ -155,7 +155,7 @@ class Demo(BrowserTest):
         self.assertEqual(self.rows(page), rows)
         self.assert_shows(self.rows(page), self.top(window))
 
-        # And when time goes on, what was skipped and rejected is in no later snapshot.
+        # After the demo is resumed, no later snapshot has the skipped and rejected records.
         page.get_by_role("button", name="Resume").click()
         expect(page.locator(f'body:not([data-window="{window}"])')).to_be_attached()
         seen = self.rows(page)
@@ -179,7 +179,7 @@ class Demo(BrowserTest):
         self.accessible(other)
 
     def test_light_dark_and_phone(self):
-        # A demo that stands still, and has seen both: all there is to show.
+        # A paused demo in which both actions have run, so that everything is shown.
         for done in ["pause", "garbage", "redeliver"]:
             self.demo.post(f"/demo/{done}")
         backgrounds = set()
@@ -197,22 +197,22 @@ class Demo(BrowserTest):
                 self.assertLessEqual(wide, room)
                 self.screenshot(page, name)
                 self.accessible(page)
-                self.assertLess(page.evaluate("window.jumped"), 0.1)
+                self.assertLess(page.evaluate("window.shifted"), 0.1)
         self.assertEqual(len(backgrounds), 2)
 
-    def test_rows_glide_only_for_those_who_like_it(self):
+    def test_rows_are_animated_only_without_reduced_motion(self):
         for motion, glides in {"reduce": False, "no-preference": True}.items():
             with self.subTest(motion):
                 page = self.open(self.demo, reduced_motion=motion)
-                # Between the first and the last of a shop's snapshots its ranks differ.
+                # Ranks differ between the first and the last snapshot.
                 slider = page.get_by_role("slider", name="Snapshot")
                 for key in ["Home", "End", "Home"]:
                     window = self.rows(page)["window"]
                     slider.press(key)
                     expect(page.locator(f'body:not([data-window="{window}"])')).to_be_attached()
-                self.assertEqual(page.evaluate("window.glided") > 0, glides)
+                self.assertEqual(page.evaluate("window.animated") > 0, glides)
 
-    def test_the_keyboard_reaches_all_and_shows_where_it_is(self):
+    def test_the_keyboard_reaches_all_controls_and_the_focus_is_visible(self):
         self.demo.post("/demo/pause")
         page = self.open(self.demo)
         reached = []
@@ -238,15 +238,13 @@ class Demo(BrowserTest):
         expect(page.get_by_role("status").filter(has_text="of garbage")).to_be_visible()
 
     def draw_all(self, page):
-        """Has all sparklines drawn: the page draws those that somebody sees."""
+        """Waits until all sparklines are drawn."""
         for row in page.locator("#products tr").all():
-            row.scroll_into_view_if_needed()
             expect(row.get_by_role("img")).to_be_visible()
-        page.evaluate("scrollTo(0, 0)")
 
     def accessible(self, page):
-        """axe-core finds nothing, also in what is folded away at first."""
+        """Checks that axe-core finds no problems, also in the folded details."""
         page.locator("details").evaluate_all("all => all.forEach((details) => { details.open = true; })")
         found = Axe().run(page).response["violations"]
-        told = [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
-        self.assertEqual(told, [])
+        problems = [f"{rule['id']}: {rule['help']}: {node['html']}" for rule in found for node in rule["nodes"]]
+        self.assertEqual(problems, [])

@@ -8,7 +8,8 @@
 //! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next, the reason why
 //!   counting is exactly-once and cheap.
 //! - [`rejects`] is what is kept of events that could not be counted.
-//! - [`snapshot`] ranks products and is what apps read.
+//! - [`ranking`] ranks a window's products; [`snapshot`] is the result, which apps read.
+//! - [`schedule`] defines when a window is ranked and when its snapshot is due.
 //! - [`store`] is the only part that talks to DynamoDB; one type a table.
 //! - [`settings`] reads the environment once, at start; [`defaults`] has every default value; [`metrics`] writes the one
 //!   line that a function logs.
@@ -19,7 +20,9 @@ pub mod counters;
 pub mod defaults;
 pub mod metrics;
 pub mod protocol;
+pub mod ranking;
 pub mod rejects;
+pub mod schedule;
 pub mod settings;
 pub mod snapshot;
 pub mod store;
@@ -28,5 +31,5 @@ pub mod time;
 pub use click::{Classification, Event, Policy, ProductId, Reason};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Bucket, ItemKey, Shard, Source};
-pub use snapshot::{RankedProduct, Snapshot};
+pub use snapshot::{RankedProduct, Snapshot, SnapshotMinutes};
 pub use time::{Minute, UnixMillis, Window};

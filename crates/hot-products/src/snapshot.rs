@@ -1,20 +1,68 @@
-//! The snapshot of a window: its products ranked, as apps read them.
+//! The snapshot of a window: its hottest products, as apps read them.
+//!
+//! [`Snapshot`] and [`SnapshotMinutes`] are the only records of a ranked window. The table, the read API and `--json` all
+//! have their fields, under the same names.
 
-use std::cmp::Reverse;
+use serde::{Deserialize, Serialize};
 
-use hashbrown::HashMap;
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use crate::time::{UnixMillis, Window, fixed_width};
 
-use crate::time::{UnixMillis, Window, bound};
-
-/// The one board there is: all counted clicks.
+/// The one board: all counted clicks. The partition key of the snapshots.
 pub const BOARD: &str = "clicks";
 
-/// The most products a snapshot may hold, so that one with the longest ids stays below DynamoDB's 400 KB an item.
+/// The partition key of the clicks per minute of the snapshots' top products. They are separate items, so that a snapshot
+/// stays small, and under their own key, so that a query for the newest snapshot does not read them.
+pub const MINUTES_BOARD: &str = "clicks#minutes";
+
+/// The most products in a snapshot. One with the longest ids stays below DynamoDB's limit of 400 KB an item (Amazon
+/// DynamoDB Developer Guide, "Quotas").
 pub const MAX_TOP_N: usize = 1000;
 
+/// The most products whose clicks per minute are stored.
+pub const MAX_MINUTES_PRODUCTS: usize = 100;
+
+/// Attribute names of the snapshots table that expressions need. The other attributes are the records' fields.
+pub mod attribute {
+    /// Partition key: [`BOARD`](super::BOARD) or [`MINUTES_BOARD`](super::MINUTES_BOARD).
+    pub const BOARD: &str = "board";
+    /// Sort key: the first instant after the window.
+    pub const WINDOW_END: &str = "window_end";
+    /// When the window was ranked.
+    pub const GENERATED_AT: &str = "generated_at";
+    /// Clicks in the window.
+    pub const TOTAL_CLICKS: &str = "total_clicks";
+    /// Products with a click in the window.
+    pub const DISTINCT_PRODUCTS: &str = "distinct_products";
+    /// The top products.
+    pub const PRODUCTS: &str = "products";
+    /// DynamoDB's TTL, in epoch seconds. Not a field of the records: readers do not need it.
+    pub const EXPIRES_AT: &str = "expires_at";
+}
+
+/// The hottest products of one window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The sixty minutes it ranks; `window_start` and `window_end` in a record.
+    #[serde(flatten, with = "bounds")]
+    pub window: Window,
+    /// When it was made. A rerun only replaces a snapshot that is older.
+    #[serde(with = "fixed_width")]
+    pub generated_at: UnixMillis,
+    /// Clicks in the whole window, not only on the top products.
+    pub total_clicks: u64,
+    /// Products with a click in the whole window.
+    pub distinct_products: u64,
+    /// Clicks in each of the window's minutes, in order, on all products. Empty if unknown: in snapshots from before this
+    /// was stored, and in a history, which does not read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clicks_per_minute: Vec<u64>,
+    /// The top products, best first. A query that asks for no products of an item gets no list.
+    #[serde(default)]
+    pub products: Vec<RankedProduct>,
+}
+
 /// A product's place in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RankedProduct {
     /// 1 for the hottest, without gaps.
     pub rank: u64,
@@ -23,115 +71,125 @@ pub struct RankedProduct {
     /// Its clicks in the window.
     pub clicks: u64,
     /// Its rank in the snapshot five minutes before; `None` for a newcomer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_rank: Option<u64>,
 }
 
-/// The hottest products of one window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The sixty minutes it ranks.
+/// The clicks per minute of a snapshot's top products.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMinutes {
+    /// The snapshot's window; `window_start` and `window_end` in a record.
+    #[serde(flatten, with = "bounds")]
     pub window: Window,
-    /// When it was made. A rerun replaces it only with a newer one.
+    /// That of the snapshot with the same counts.
+    #[serde(with = "fixed_width")]
     pub generated_at: UnixMillis,
-    /// Clicks in the whole window, not only on the top products.
-    pub total_clicks: u64,
-    /// Products with a click in the whole window.
-    pub distinct_products: u64,
-    /// Clicks in each of the window's minutes, in order. Empty where they are not known: in snapshots from before they
-    /// were kept, and where a reader did not ask for them.
-    pub clicks_per_minute: Vec<u64>,
-    /// The top products, best first.
-    pub products: Vec<RankedProduct>,
+    /// The first [`MAX_MINUTES_PRODUCTS`] of the snapshot's products, best first.
+    pub products: Vec<ProductMinutes>,
 }
 
-impl Snapshot {
-    /// Ranks the clicks of each product in `window`: most clicks first, ties by product id in ascending bytes, so
-    /// that the same counters always give the same snapshot. What each minute has, who read the counters knows.
-    pub fn rank(
-        window: Window,
-        generated_at: UnixMillis,
-        clicks: HashMap<String, u64>,
-        top_n: usize,
-        previous: Option<&Self>,
-    ) -> Self {
-        let total_clicks = clicks.values().sum();
-        let distinct_products = clicks.len() as u64;
-        let mut top: Vec<(Reverse<u64>, String)> =
-            clicks.into_iter().map(|(product_id, clicks)| (Reverse(clicks), product_id)).collect();
-        if top_n < top.len() {
-            top.select_nth_unstable(top_n);
-            top.truncate(top_n);
-        }
-        top.sort_unstable();
+/// The clicks per minute of one product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductMinutes {
+    /// The product.
+    pub product_id: String,
+    /// Its clicks in each of the window's minutes, in order.
+    pub clicks_per_minute: Vec<u32>,
+}
 
-        let previous_ranks: HashMap<&str, u64> = previous
-            .into_iter()
-            .flat_map(|snapshot| &snapshot.products)
-            .map(|product| (product.product_id.as_str(), product.rank))
-            .collect();
-        let products = (1..)
-            .zip(top)
-            .map(|(rank, (Reverse(clicks), product_id))| RankedProduct {
-                rank,
-                previous_rank: previous_ranks.get(product_id.as_str()).copied(),
-                product_id,
-                clicks,
-            })
-            .collect();
-        Self { window, generated_at, total_clicks, distinct_products, clicks_per_minute: Vec::new(), products }
+/// Serde for a window: its two bounds. The end alone defines it.
+mod bounds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::time::{UnixMillis, Window, bound};
+
+    #[derive(Serialize)]
+    struct Bounds {
+        window_start: String,
+        window_end: String,
     }
-}
 
-/// As `hot replay --json` and `hot top --json` print it.
-impl Serialize for Snapshot {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Snapshot", 6)?;
-        fields.serialize_field("window_start", &bound(self.window.start()))?;
-        fields.serialize_field("window_end", &bound(self.window.end()))?;
-        fields.serialize_field("total_clicks", &self.total_clicks)?;
-        fields.serialize_field("distinct_products", &self.distinct_products)?;
-        if self.clicks_per_minute.is_empty() {
-            fields.skip_field("clicks_per_minute")?;
-        } else {
-            fields.serialize_field("clicks_per_minute", &self.clicks_per_minute)?;
-        }
-        fields.serialize_field("products", &self.products)?;
-        fields.end()
+    #[derive(Deserialize)]
+    struct End {
+        window_end: String,
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
+        Bounds { window_start: bound(window.start()), window_end: bound(window.end()) }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Window, D::Error> {
+        let end = End::deserialize(deserializer)?.window_end;
+        UnixMillis::parse_rfc3339(&end).map(Window::ended_by).map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
+
     use super::*;
 
-    fn rank(clicks: &[(&str, u64)], top_n: usize, previous: Option<&Snapshot>) -> Snapshot {
-        let clicks = clicks.iter().map(|(id, clicks)| ((*id).to_owned(), *clicks)).collect();
-        Snapshot::rank(Window::ended_by(UnixMillis(1_672_159_800_000)), UnixMillis(0), clicks, top_n, previous)
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            window: Window::ended_by(UnixMillis(1_672_159_800_000)),
+            generated_at: UnixMillis(1_672_159_861_230),
+            total_clicks: 12,
+            distinct_products: 2,
+            clicks_per_minute: vec![0, 12],
+            products: vec![
+                RankedProduct { rank: 1, product_id: "p1".to_owned(), clicks: 9, previous_rank: Some(2) },
+                RankedProduct { rank: 2, product_id: "p2".to_owned(), clicks: 3, previous_rank: None },
+            ],
+        }
     }
 
     #[test]
-    fn most_clicks_first_and_ties_by_the_bytes_of_the_id() {
-        let snapshot = rank(&[("b", 2), ("é", 5), ("z", 5), ("Z", 5), ("a", 1)], 4, None);
-        let order: Vec<_> = snapshot.products.iter().map(|p| (p.rank, p.product_id.as_str(), p.clicks)).collect();
-        assert_eq!(order, [(1, "Z", 5), (2, "z", 5), (3, "é", 5), (4, "b", 2)]);
-        assert_eq!((snapshot.total_clicks, snapshot.distinct_products), (18, 5));
+    fn json_has_the_fields_of_the_table() {
+        let json = r#"{"window_start":"2022-12-27T15:50:00Z","window_end":"2022-12-27T16:50:00Z","generated_at":"2022-12-27T16:51:01.230Z","total_clicks":12,"distinct_products":2,"clicks_per_minute":[0,12],"products":[{"rank":1,"product_id":"p1","clicks":9,"previous_rank":2},{"rank":2,"product_id":"p2","clicks":3}]}"#;
+        assert_eq!(serde_json::to_string(&snapshot()).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Snapshot>(json).unwrap(), snapshot());
     }
 
     #[test]
-    fn the_previous_rank_is_absent_for_a_newcomer() {
-        let before = rank(&[("a", 2), ("b", 1)], 2, None);
-        let now = rank(&[("a", 2), ("b", 3), ("c", 1)], 3, Some(&before));
-        let ranks: Vec<_> = now.products.iter().map(|p| (p.product_id.as_str(), p.previous_rank)).collect();
-        assert_eq!(ranks, [("b", Some(2)), ("a", Some(1)), ("c", None)]);
+    fn an_item_has_the_attributes_that_expressions_name() {
+        let item = to_item(snapshot()).unwrap();
+        let mut names: Vec<_> = item.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let mut expected = [
+            attribute::WINDOW_END,
+            attribute::GENERATED_AT,
+            attribute::TOTAL_CLICKS,
+            attribute::DISTINCT_PRODUCTS,
+            attribute::PRODUCTS,
+            "window_start",
+            "clicks_per_minute",
+        ];
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        assert_eq!(item["generated_at"].as_s().unwrap(), "2022-12-27T16:51:01.230Z");
+        assert_eq!(item["total_clicks"].as_n().unwrap(), "12");
+        assert_eq!(item["clicks_per_minute"].as_l().unwrap()[1].as_n().unwrap(), "12");
+        let newcomer = item["products"].as_l().unwrap()[1].as_m().unwrap();
+        assert!(!newcomer.contains_key("previous_rank"));
+        assert_eq!(from_item::<Snapshot>(item).unwrap(), snapshot());
     }
 
     #[test]
-    fn a_window_without_a_click_is_an_empty_snapshot() {
-        let snapshot = rank(&[], 100, None);
-        assert_eq!(
-            serde_json::to_string(&snapshot).unwrap(),
-            r#"{"window_start":"2022-12-27T15:50:00Z","window_end":"2022-12-27T16:50:00Z","total_clicks":0,"distinct_products":0,"products":[]}"#
-        );
+    fn an_item_without_newer_attributes_can_be_read() {
+        let mut item = to_item(snapshot()).unwrap();
+        for absent in ["window_start", "clicks_per_minute", "products"] {
+            item.remove(absent).unwrap();
+        }
+        let read: Snapshot = from_item(item).unwrap();
+        assert_eq!(read, Snapshot { clicks_per_minute: Vec::new(), products: Vec::new(), ..snapshot() });
+    }
+
+    #[test]
+    fn an_item_with_unknown_attributes_can_be_read() {
+        let mut item = to_item(snapshot()).unwrap();
+        item.insert("final".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true));
+        assert_eq!(from_item::<Snapshot>(item).unwrap(), snapshot());
     }
 }

@@ -25,8 +25,8 @@ use thiserror::Error;
 pub use self::{
     counters::{BucketRead, CountersTable},
     limits::CallLimits,
-    rejects::{RejectedBatch, RejectedSample, RejectsPage, RejectsTable},
-    snapshots::{Put, SnapshotsTable},
+    rejects::{RejectsPage, RejectsTable},
+    snapshots::{PutOutcome, SnapshotsTable},
 };
 use crate::settings::{SettingError, Settings};
 

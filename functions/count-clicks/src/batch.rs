@@ -8,7 +8,7 @@ use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
     Bucket, Classification, Minute, Policy, Reason, Shard, Source, UnixMillis, click::Text, protocol::Click,
-    rejects::Rejects,
+    rejects::BatchRejects,
 };
 
 pub use crate::envelope::NotAnMskBatch;
@@ -42,7 +42,7 @@ pub struct SourceBatch {
     /// The records that are stale or rejected, in the order of the batch.
     pub left_out: Vec<LeftOut>,
     /// The rejected records, as they are stored.
-    pub rejects: Rejects,
+    pub rejects: BatchRejects,
 }
 
 /// A record that should have been counted, but is stale or rejected.
@@ -162,7 +162,7 @@ impl Decoder<'_> {
             clicks: Vec::new(),
             buckets: Vec::new(),
             left_out: Vec::new(),
-            rejects: Rejects::default(),
+            rejects: BatchRejects::default(),
         };
         let mut clicks = Vec::with_capacity(records.len());
         self.batch.records += records.len() as u64;

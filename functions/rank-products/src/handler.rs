@@ -1,14 +1,14 @@
-//! One invocation: read the window's counters, sum, rank, write the snapshot, say what was done.
+//! One invocation: read the window's counters, rank its products, write the snapshot, report what was done.
 
 use std::{cell::RefCell, sync::Arc};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use hashbrown::HashMap;
 use hot_products::{
     Bucket, Clock, Shard, Snapshot, UnixMillis, Window,
     metrics::{self, Unit},
-    store::{CountersTable, Put, SnapshotsTable, StoreError},
+    ranking::{Ranking, ShardCounters},
+    store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
     time::bound,
 };
 use serde::Serialize;
@@ -17,9 +17,9 @@ use thiserror::Error;
 
 use crate::{RankSettings, Request, RequestError};
 
-/// What an invocation did: what it returns, and logs as metrics.
+/// What an invocation did: the function returns it and logs it as metrics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub struct RankSummary {
     /// The window's first instant, RFC 3339.
     pub window_start: String,
     /// The first instant after the window, RFC 3339.
@@ -30,22 +30,22 @@ pub struct Summary {
     pub distinct_products: u64,
     /// Products in the snapshot.
     pub ranked: u64,
-    /// Whether the snapshot was written; if not, the window has one that is as new or newer.
+    /// Whether the snapshot was written; if not, the window already has one that is as new or newer.
     pub written: bool,
     /// Counter items read.
     pub items: u64,
-    /// Queries, further pages included.
+    /// Queries, including those for further pages.
     pub queries: u64,
     /// Read units consumed by the counters.
     pub read_units: f64,
-    /// Write units consumed by the snapshot.
+    /// Write units consumed by the snapshot and its clicks per minute.
     pub write_units: u64,
     /// How long after the window's end its snapshot was made, in milliseconds.
     pub delay_ms: u64,
 }
 
-impl Summary {
-    /// The summary as the one line that the function, deployed as `function`, logs.
+impl RankSummary {
+    /// The summary as the line that the function, deployed as `function`, logs.
     pub fn log_line(&self, function: &str, now: UnixMillis) -> String {
         let metrics = [
             ("total_clicks", Unit::Count, self.total_clicks),
@@ -64,10 +64,19 @@ impl Summary {
     }
 }
 
+/// The result of a successful invocation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankOutcome {
+    /// The window's snapshot: the one that was written, or the stored one that was kept.
+    pub snapshot: Snapshot,
+    /// What was done.
+    pub summary: RankSummary,
+}
+
 /// Why an invocation failed.
 #[derive(Debug, Error)]
 pub enum RankError {
-    /// The event names no window that has passed.
+    /// The event does not name a past window.
     #[error(transparent)]
     Request(#[from] RequestError),
     /// Storage failed.
@@ -84,17 +93,6 @@ pub struct RankProducts {
     clock: Arc<dyn Clock>,
 }
 
-/// The clicks of a window, as far as they are read.
-#[derive(Debug)]
-struct Totals {
-    clicks: HashMap<String, u64>,
-    /// Of each of the window's minutes, in order.
-    minutes: [u64; Window::MINUTES as usize],
-    items: u64,
-    queries: u64,
-    read_units: f64,
-}
-
 impl RankProducts {
     /// The function over the tables that `settings` names.
     pub fn new(client: Client, settings: RankSettings, clock: Arc<dyn Clock>) -> Self {
@@ -106,10 +104,10 @@ impl RankProducts {
         }
     }
 
-    /// Opens the connection to DynamoDB before the first event comes.
+    /// Opens the connection to DynamoDB before the first event arrives.
     ///
     /// # Errors
-    /// When DynamoDB can't be reached or refuses the function.
+    /// If DynamoDB can't be reached or denies access.
     pub async fn connect(&self) -> Result<(), StoreError> {
         self.snapshots.get(Window::ended_by(UnixMillis(0))).await.map(drop)
     }
@@ -117,60 +115,57 @@ impl RankProducts {
     /// Ranks the window that `request` asks for and writes its snapshot.
     ///
     /// # Errors
-    /// When the request names no past window, or storage failed. To run it again is harmless.
-    pub async fn handle(&self, request: &Request) -> Result<Summary, RankError> {
+    /// If the request does not name a past window, or storage failed. It is safe to repeat.
+    pub async fn handle(&self, request: &Request) -> Result<RankOutcome, RankError> {
         let window = request.window(self.clock.now())?;
-        let totals = self.sum(window).await?;
+        let mut ranking = Ranking::new(window, self.settings.top_n);
+        let mut read = BucketRead::default();
+        for shard in Shard::all() {
+            ranking.add(self.read(window, shard, &mut read).await?);
+        }
         let previous = self.snapshots.get(window.previous()).await?;
-        let mut snapshot =
-            Snapshot::rank(window, self.clock.now(), totals.clicks, self.settings.top_n, previous.as_ref());
-        snapshot.clicks_per_minute = totals.minutes.to_vec();
-        let put = self.snapshots.put(&snapshot, self.settings.snapshot_retention).await?;
-        Ok(Summary {
+        let ranked = ranking.finish(self.clock.now(), previous.as_ref());
+        let put = self.snapshots.put(&ranked, self.settings.snapshot_retention).await?;
+        let snapshot = ranked.snapshot;
+        let summary = RankSummary {
             window_start: bound(window.start()),
             window_end: bound(window.end()),
             total_clicks: snapshot.total_clicks,
             distinct_products: snapshot.distinct_products,
             ranked: snapshot.products.len() as u64,
-            written: matches!(put, Put::Written { .. }),
-            items: totals.items,
-            queries: totals.queries,
-            read_units: totals.read_units,
+            written: matches!(put, PutOutcome::Written { .. }),
+            items: read.items,
+            queries: read.queries,
+            read_units: read.read_units,
             write_units: match put {
-                Put::Written { write_units } => write_units,
-                Put::Kept => 0,
+                PutOutcome::Written { write_units } => write_units,
+                PutOutcome::Kept { .. } => 0,
             },
             delay_ms: snapshot.generated_at.since(window.end()).as_millis() as u64,
-        })
-    }
-
-    /// Sums the window's counters: 480 buckets, a bounded number at a time.
-    async fn sum(&self, window: Window) -> Result<Totals, StoreError> {
-        let minutes = [0; Window::MINUTES as usize];
-        let totals = RefCell::new(Totals { clicks: HashMap::new(), minutes, items: 0, queries: 0, read_units: 0.0 });
-        let buckets = (0..)
-            .zip(window.minutes())
-            .flat_map(|(place, minute)| Shard::all().map(move |shard| (place, Bucket { minute, shard })));
-        stream::iter(buckets)
-            .map(|(place, bucket)| self.read(place, bucket, &totals))
-            .buffer_unordered(self.settings.read_concurrency)
-            .try_collect::<()>()
-            .await?;
-        Ok(totals.into_inner())
-    }
-
-    /// Adds the counters of `bucket`, which is of the minute at `place` in the window.
-    async fn read(&self, place: usize, bucket: Bucket, totals: &RefCell<Totals>) -> Result<(), StoreError> {
-        let add = |product: &str, clicks| {
-            let mut totals = totals.borrow_mut();
-            *totals.clicks.entry_ref(product).or_default() += clicks;
-            totals.minutes[place] += clicks;
         };
-        let read = self.counters.read(bucket, add).await?;
-        let mut totals = totals.borrow_mut();
-        totals.items += read.items;
-        totals.queries += read.queries;
-        totals.read_units += read.read_units;
-        Ok(())
+        let snapshot = match put {
+            PutOutcome::Written { .. } => snapshot,
+            PutOutcome::Kept { stored } => *stored,
+        };
+        Ok(RankOutcome { snapshot, summary })
+    }
+
+    /// Reads the counters of a shard in the window's sixty minutes, a bounded number of minutes at a time, and adds to
+    /// `total` what that took.
+    async fn read(&self, window: Window, shard: Shard, total: &mut BucketRead) -> Result<ShardCounters, StoreError> {
+        let counters = RefCell::new(ShardCounters::new());
+        let read_minute = async |(number, minute)| {
+            let add = |product: &str, clicks| counters.borrow_mut().add(number, product, clicks);
+            self.counters.read(Bucket { minute, shard }, add).await
+        };
+        let mut reads =
+            stream::iter((0..).zip(window.minutes())).map(read_minute).buffer_unordered(self.settings.read_concurrency);
+        while let Some(read) = reads.try_next().await? {
+            total.items += read.items;
+            total.queries += read.queries;
+            total.read_units += read.read_units;
+        }
+        drop(reads);
+        Ok(counters.into_inner())
     }
 }

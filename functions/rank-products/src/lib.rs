@@ -1,11 +1,11 @@
-//! `rank-products`: the counters of a window's sixty minutes become its snapshot.
+//! `rank-products`: turns the counters of a window's sixty minutes into its snapshot.
 //!
-//! [`request`] tells which window; the [`handler`] reads, sums, ranks and writes.
+//! Start reading at [`RankProducts::handle`]. A [`Request`] names the window.
 
-pub mod handler;
-pub mod request;
+mod handler;
+mod request;
 pub mod settings;
 
-pub use handler::{RankError, RankProducts, Summary};
+pub use handler::{RankError, RankOutcome, RankProducts, RankSummary};
 pub use request::{Request, RequestError};
 pub use settings::RankSettings;

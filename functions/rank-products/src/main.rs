@@ -1,10 +1,10 @@
-//! The Lambda function `rank-products`: wires the handler to the runtime.
+//! The Lambda function `rank-products`: connects the handler to the runtime.
 
 use std::sync::Arc;
 
 use hot_products::{Clock, SystemClock, settings::Settings, store};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn, tracing};
-use rank_products::{RankError, RankProducts, RankSettings, Request};
+use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, Request};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,12 +13,12 @@ async fn main() -> Result<(), Error> {
     let client = store::client_from_env(&settings)?;
     let function = RankProducts::new(client, RankSettings::read(&settings)?, Arc::new(SystemClock));
     if let Err(error) = function.connect().await {
-        // Not the end: a function that starts while DynamoDB is away works when it is back.
-        tracing::warn!(%error, "could not open the connection to DynamoDB ahead of the first event");
+        // The function still starts: it works as soon as DynamoDB can be reached.
+        tracing::warn!(%error, "could not connect to DynamoDB before the first event");
     }
     let function = &function;
     run(service_fn(async |event: LambdaEvent<Request>| {
-        let summary = function.handle(&event.payload).await.map_err(|error| Diagnostic {
+        let RankOutcome { summary, .. } = function.handle(&event.payload).await.map_err(|error| Diagnostic {
             error_type: match &error {
                 RankError::Request(_) => "Request",
                 RankError::Storage(_) => "Storage",

@@ -4,38 +4,38 @@ use hot_products::{UnixMillis, Window};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// The event: the schedule's `{"scheduled_time": "2022-12-27T16:51:00Z"}`, or `{"window_end": "2022-12-27T16:50:00Z"}`
-/// by hand, to make a past window's snapshot anew. Where both stand, `window_end` counts.
+/// The event: `{"scheduled_time": "2022-12-27T16:51:00Z"}` from the schedule, or `{"window_end": "2022-12-27T16:50:00Z"}`
+/// from a person who wants a past window ranked again. If both are given, `window_end` is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Request {
-    /// RFC 3339: when the schedule was due.
+    /// RFC 3339: the time the schedule was due.
     pub scheduled_time: Option<String>,
-    /// RFC 3339: when the window ended, or up to five minutes later.
+    /// RFC 3339: the time the window ended, or up to five minutes later.
     pub window_end: Option<String>,
 }
 
-/// An event that names no window to rank.
+/// An event that does not name a window that can be ranked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RequestError {
-    /// Neither field is there.
+    /// Both fields are missing.
     #[error(
-        "the event names no window: give `scheduled_time`, or `window_end` as in {{\"window_end\":\"2022-12-27T16:50:00Z\"}}"
+        "the event does not name a window: give `scheduled_time`, or `window_end` as in {{\"window_end\":\"2022-12-27T16:50:00Z\"}}"
     )]
     Missing,
-    /// The field is no time.
-    #[error("`{field}` is {value:?}, no RFC 3339 time such as 2022-12-27T16:50:00Z")]
+    /// The field is not a time.
+    #[error("`{field}` is {value:?}: give an RFC 3339 time such as 2022-12-27T16:50:00Z")]
     Malformed {
         /// Which field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
     },
     /// The window has not ended yet.
-    #[error("`{field}` is {value}, which lies in the future: it is {now}")]
+    #[error("`{field}` is {value}, which is in the future: the time is {now}")]
     InFuture {
         /// Which field.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: UnixMillis,
         /// The time of the invocation.
         now: UnixMillis,
@@ -43,10 +43,10 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// The window that the event asks for at the time `now`: its end is the time given, floored to five minutes.
+    /// The window that the event asks for: its end is the given time, rounded down to five minutes.
     ///
     /// # Errors
-    /// When the event gives no time, or none that has passed. The scheduler's clock may run a little ahead of ours, so
+    /// If the event does not give a time, or gives one after `now`. The scheduler's clock may be slightly ahead of ours, so
     /// of a scheduled time only the window's end must have passed.
     pub fn window(&self, now: UnixMillis) -> Result<Window, RequestError> {
         let (field, value) = match (&self.window_end, &self.scheduled_time) {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_the_last_to_have_ended() {
+    fn the_window_is_the_last_one_that_has_ended() {
         for event in [
             r#"{"scheduled_time":"2022-12-27T16:51:00Z"}"#,
             r#"{"scheduled_time":"2022-12-27T16:54:59Z"}"#,
@@ -91,15 +91,15 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_a_past_window_is_a_clear_error() {
-        assert!(window("{}").unwrap_err().starts_with("the event names no window"));
+    fn an_event_without_a_past_window_is_an_error_that_says_why() {
+        assert!(window("{}").unwrap_err().starts_with("the event does not name a window"));
         assert_eq!(
             window(r#"{"window_end":"yesterday"}"#).unwrap_err(),
-            "`window_end` is \"yesterday\", no RFC 3339 time such as 2022-12-27T16:50:00Z"
+            "`window_end` is \"yesterday\": give an RFC 3339 time such as 2022-12-27T16:50:00Z"
         );
         assert_eq!(
             window(r#"{"window_end":"2022-12-27T16:53:00Z"}"#).unwrap_err(),
-            "`window_end` is 2022-12-27T16:53:00Z, which lies in the future: it is 2022-12-27T16:52:00Z"
+            "`window_end` is 2022-12-27T16:53:00Z, which is in the future: the time is 2022-12-27T16:52:00Z"
         );
         assert!(window(r#"{"scheduled_time":"2022-12-27T16:55:00Z"}"#).unwrap_err().contains("future"));
         assert!(window(r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#).unwrap_err().contains("RFC 3339"));

@@ -1,31 +1,31 @@
-// The board: asks for snapshots when they are due, and shows the newest, or the one that was chosen.
+// The board: loads snapshots when they are due, and shows the newest or the chosen one.
 
 import { MinuteChart } from "./chart.js";
 import { byId, text } from "./dom.js";
-import { MINUTE, count, date, percent, span, time, timeWithSeconds, visible, window as hour } from "./format.js";
+import { count, date, percent, span, time, timeWithSeconds, visible, window as hour } from "./format.js";
 import { Pipeline } from "./pipeline.js";
-import { DAY, STEP, any, clock, history, newest, nextDue, past } from "./source.js";
+import { DAY, PATIENCE, STEP, any, clock, history, minutes, newest, nextDue, past } from "./source.js";
 import { ProductTable } from "./table.js";
 import { Timeline } from "./timeline.js";
 
-/** The least time between two questions for a snapshot, and between two announcements, in milliseconds of ours. */
+/** The shortest and the longest time between two requests for a snapshot, in real milliseconds. */
 const LEAST = 1000;
-const OVERDUE = 10_000;
 const LONGEST = 60_000;
+/** The time between two requests for a snapshot that is due, in milliseconds of the server's clock. */
+const OVERDUE = 10_000;
+/** The shortest time between two announcements, in real milliseconds. */
 const ANNOUNCE = 60_000;
-/** How long after it was due a snapshot is called late. */
-const LATE = 2 * MINUTE;
-/** How many past snapshots are kept. */
+/** How many past snapshots are cached. */
 const KEPT = 300;
 
 const state = {
   /** The windows that have a snapshot, oldest first; `undefined` before the first answer. */
   snapshots: undefined,
   newest: undefined,
-  /** The end of the past window that is looked at; `undefined` for the newest. */
+  /** The end of the chosen past window; `undefined` for the newest. */
   chosen: undefined,
   shown: undefined,
-  /** What is wrong, if anything is. */
+  /** The current problem, if any. */
   problem: undefined,
 };
 const known = new Map();
@@ -34,8 +34,8 @@ const chart = new MinuteChart();
 const timeline = new Timeline(choose);
 const pipeline = document.body.dataset.pipeline ? new Pipeline(document.body.dataset.pipeline) : undefined;
 
-/** Looks at the window that ended at `end`, or at the newest and all that follow. */
 let looking = new AbortController();
+/** Shows the window that ended at `end`, or the newest one and all that follow. */
 async function choose(end) {
   looking.abort();
   looking = new AbortController();
@@ -65,14 +65,21 @@ function show(snapshot) {
   text(byId("distinct"), count(snapshot.distinct_products));
   const ten = snapshot.products.slice(0, 10).reduce((clicks, product) => clicks + product.clicks, 0);
   text(byId("top-ten"), snapshot.total_clicks > 0 ? percent(ten / snapshot.total_clicks) : "–");
-  const minutes = snapshot.clicks_per_minute ?? [];
-  byId("minutes").hidden = minutes.length === 0;
-  if (minutes.length > 0) chart.show(Date.parse(snapshot.window_start), minutes);
+  const all = snapshot.clicks_per_minute ?? [];
+  byId("minutes").hidden = all.length === 0;
+  if (all.length > 0) chart.show(Date.parse(snapshot.window_start), all);
   table.show(snapshot);
+  sparklines(snapshot);
   freshness();
 }
 
-/** Says how old the snapshot is, and when the next is due. */
+/** Loads and draws the sparklines of `snapshot`. Snapshots from before clicks per minute were stored have none. */
+async function sparklines(snapshot) {
+  const found = await minutes(snapshot.window_end).catch(() => new Map());
+  if (state.shown === snapshot) table.showMinutes(snapshot.window_end, found);
+}
+
+/** Shows how old the snapshot is, and when the next is due. */
 function freshness() {
   const badge = byId("freshness");
   const { shown, problem, chosen } = state;
@@ -83,25 +90,27 @@ function freshness() {
   if (problem) return say("problem", problem);
   if (!shown) {
     const empty = state.snapshots?.length === 0;
-    return say("waiting", empty ? "No snapshot yet: one is made every five minutes" : "Loading");
+    return say("waiting", empty ? "No snapshot yet: a new one is made every five minutes" : "Loading");
   }
   const ranked = Date.parse(shown.generated_at);
   if (chosen !== undefined) return say("past", `Past snapshot, ranked at ${timeWithSeconds(ranked)} UTC`);
   const age = clock.now() - ranked;
   const left = nextDue(shown.window_end) - clock.now();
+  // In the demo, a minute is shorter than the time between two requests.
+  const late = -left > Math.max(PATIENCE, 2 * LEAST * clock.speed);
   if (clock.paused) return say("past", `Paused, ranked ${span(age)} ago`);
-  if (left < -LATE) return say("stale", `Stale: ranked ${span(age)} ago, the next is ${span(-left)} late`);
+  if (late) return say("stale", `Stale: ranked ${span(age)} ago, the next is ${span(-left)} late`);
   return say("live", `Ranked ${span(age)} ago, the next ${left > 0 ? `in ${span(left)}` : "is due"}`);
 }
 
 function fail(error) {
-  // What fetch says of a server that is not there is different in each browser, and no help in any.
+  // The message of a TypeError from fetch differs between browsers and does not help users.
   const words = error instanceof TypeError ? "the server can’t be reached" : error.message;
   state.problem = `Not up to date: ${words}. Trying again`;
   freshness();
 }
 
-/** Asks for what is new, and shows it. */
+/** Loads what is new and shows it. */
 async function update() {
   if (!state.snapshots?.length) {
     state.snapshots = await history();
@@ -109,7 +118,7 @@ async function update() {
   }
   const snapshot = await newest();
   const end = snapshot.window_end;
-  // Where some are missing, as in a page that slept, or all are old.
+  // Snapshots are missing if the page was asleep, or if all of them are old.
   const last = state.snapshots.at(-1)?.end;
   if (last === undefined || Date.parse(end) - Date.parse(last) > STEP) state.snapshots = await history(end);
   if (state.snapshots.at(-1)?.end !== end) {
@@ -135,7 +144,7 @@ function announce(snapshot) {
   text(byId("announcer"), `The hour to ${time(Date.parse(snapshot.window_end))} UTC: ${first}.`);
 }
 
-/** Asks when the next snapshot is due; after a failure less and less often. */
+/** Loads each snapshot when it is due. After a failure, waits longer each time. */
 async function run() {
   await pipeline?.refresh().catch(() => {});
   for (let failures = 0; ; ) {
@@ -157,7 +166,7 @@ async function run() {
   }
 }
 
-/** Ends after `ms`, but not while nobody looks; and at once when somebody looks again, or the network is back. */
+/** Resolves after `ms`, but only while the page is visible; at once when it becomes visible or the network is back. */
 function asleep(ms) {
   return new Promise((resolve) => {
     const done = () => {

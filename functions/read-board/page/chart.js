@@ -1,4 +1,4 @@
-// Lines and bars, drawn as SVG.
+// Charts, drawn as SVG.
 
 import { byId, element, svg, text } from "./dom.js";
 import { MINUTE, count, plural, time, visible } from "./format.js";
@@ -6,7 +6,7 @@ import { MINUTE, count, plural, time, visible } from "./format.js";
 const HEIGHT = 148;
 const MARGIN = { top: 10, right: 2, bottom: 22, left: 44 };
 
-/** The points of a line through `values`, in a box of `width` by `height`. */
+/** The points of a line through `values` in a box of `width` by `height`. */
 function points(values, width, height, most) {
   const step = width / Math.max(1, values.length - 1);
   return values.map((value, at) => `${(at * step).toFixed(1)},${(height - (value / most) * height).toFixed(1)}`);
@@ -23,18 +23,18 @@ export function line(values, width, height) {
   ];
 }
 
-/** The sparkline of a product, with its text for those who don't see it. */
+/** The sparkline of a product, with a text for screen readers. */
 export function sparkline(product, clicks) {
-  const told =
+  const label =
     `${visible(product)}: ${plural(clicks.at(-1), "click")} in the last minute, ` +
     `between ${count(Math.min(...clicks))} and ${count(Math.max(...clicks))} a minute`;
   const drawing = svg("svg", { viewBox: "0 0 120 26", preserveAspectRatio: "none", role: "img", class: "spark" });
-  drawing.setAttribute("aria-label", told);
+  drawing.setAttribute("aria-label", label);
   drawing.append(...line(clicks, 120, 26));
   return drawing;
 }
 
-/** A round number at or above `most`, and the steps to it. */
+/** A round number at or above `most`, and the ticks up to it. */
 function scale(most) {
   const rough = Math.max(1, most) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -45,7 +45,7 @@ function scale(most) {
   return { top, ticks };
 }
 
-/** The clicks of each minute, as bars, with a table of the same numbers. */
+/** The clicks per minute as bars, with a table of the same numbers. */
 export class MinuteChart {
   #drawing = byId("chart");
   #readout = byId("chart-readout");
@@ -56,15 +56,15 @@ export class MinuteChart {
   constructor() {
     new ResizeObserver(() => this.#draw()).observe(this.#drawing.parentElement);
     this.#drawing.addEventListener("pointermove", (event) => this.#point(event));
-    this.#drawing.addEventListener("pointerleave", () => this.#tell());
+    this.#drawing.addEventListener("pointerleave", () => this.#describe());
   }
 
-  /** Shows `clicks`, one number a minute from `start`. */
+  /** Shows `clicks`, one number for each minute from `start`. */
   show(start, clicks) {
     this.#start = start;
     this.#clicks = clicks;
     this.#draw();
-    this.#tell();
+    this.#describe();
     const minute = (at) => this.#start + at * MINUTE;
     this.#rows.replaceChildren(
       ...clicks.map((number, at) =>
@@ -98,7 +98,7 @@ export class MinuteChart {
     );
     const hours = this.#clicks.flatMap((_, at) => {
       const ms = this.#start + at * MINUTE;
-      // Not at the very end, where the text would be cut.
+      // At the end, the text would be cut.
       if (ms % (15 * MINUTE) !== 0 || at > this.#clicks.length - 3) return [];
       const anchor = at < 2 ? "start" : "middle";
       return [svg("text", { class: "tick", x: x(at), y: HEIGHT - 5, "text-anchor": anchor }, time(ms))];
@@ -111,11 +111,11 @@ export class MinuteChart {
     const box = this.#drawing.getBoundingClientRect();
     const step = (box.width - MARGIN.left - MARGIN.right) / this.#clicks.length;
     const at = Math.floor((event.clientX - box.left - MARGIN.left) / step);
-    this.#tell(this.#clicks[at] === undefined ? undefined : at);
+    this.#describe(this.#clicks[at] === undefined ? undefined : at);
   }
 
-  /** Tells of one minute, or of all. */
-  #tell(at) {
+  /** Describes one minute, or all of them. */
+  #describe(at) {
     if (this.#clicks.length === 0) return;
     const start = (of) => time(this.#start + of * MINUTE);
     const most = this.#clicks.indexOf(Math.max(...this.#clicks));

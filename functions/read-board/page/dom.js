@@ -1,4 +1,4 @@
-// Elements, made without markup: what comes from a click event is only ever text.
+// Creates elements without parsing markup, so that data from click events is always text.
 
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);
@@ -22,7 +22,7 @@ export function svg(name, attributes = {}, ...children) {
   return node;
 }
 
-/** Sets a text, and leaves it alone where it is the same: nothing is announced or painted for nothing. */
+/** Sets a text if it changes, so that the browser does not announce or paint the same text again. */
 export function text(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }

@@ -1,4 +1,4 @@
-// Words and numbers for people. All times are UTC, as in the tables.
+// Formats numbers and times for people. All times are in UTC, as in the tables.
 
 const whole = new Intl.NumberFormat("en-US");
 const tenth = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -20,8 +20,8 @@ export const timeWithSeconds = (ms) => seconds.format(ms);
 export const date = (ms) => day.format(ms);
 export const dateAndTime = (ms) => moment.format(ms);
 
-// Controls, marks of direction and embedding, separators, and characters of no width: what would hide in an id or turn
-// it around is told in the same way as `hot top` does it.
+// Control characters, direction marks, separators and zero-width characters: they could hide in an id or reverse it. They
+// are escaped in the same way as in `hot top`.
 const HIDDEN = new RegExp(
   "[\\p{Cc}\\u{ad}\\u{61c}\\u{180e}\\u{200b}-\\u{200f}\\u{2028}-\\u{202e}\\u{2060}-\\u{206f}" +
     "\\u{feff}\\u{fff9}-\\u{fffb}\\u{e0000}-\\u{e007f}]",
@@ -29,11 +29,11 @@ const HIDDEN = new RegExp(
 );
 const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 
-/** A product's id so that all of it is seen. */
+/** A product's id with all of its characters visible. */
 export const visible = (id) => id.replace(HIDDEN, (hidden) => SHORT[hidden] ?? escape(hidden));
 const escape = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
 
-/** A span of time, in the largest unit that it fills: `12 s`, `4 min`, `3 h`, `2 days`. */
+/** A duration in the largest unit that fits: `12 s`, `4 min`, `3 h`, `2 days`. */
 export function span(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;

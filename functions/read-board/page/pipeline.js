@@ -1,4 +1,4 @@
-// The pipeline's health, and what can be done to it: only where the server has one to show, as in the demo.
+// The pipeline's status and its controls. Only shown if the server has a pipeline, as in the demo.
 
 import { byId, element, text } from "./dom.js";
 import { count, decimal, plural, time } from "./format.js";
@@ -25,12 +25,12 @@ export class Pipeline {
       this.#do("garbage", (done) => `Sent ${plural(done.records, "record")} of garbage: ${outcome(done)}.`),
     );
     this.#pause.addEventListener("click", () => {
-      if (this.#paused) this.#do("resume", () => "The demo’s time runs again.");
-      else this.#do("pause", () => "The demo’s time stands still.");
+      if (this.#paused) this.#do("resume", () => "The demo is running again.");
+      else this.#do("pause", () => "The demo is paused.");
     });
   }
 
-  /** Asks for the health, now and from then on. */
+  /** Loads the status regularly. */
   async run() {
     for (;;) {
       if (!document.hidden) await this.refresh().catch(() => {});
@@ -38,7 +38,7 @@ export class Pipeline {
     }
   }
 
-  /** Asks for the health once. */
+  /** Loads the status once. */
   async refresh() {
     const status = await get(this.#path);
     clock.set(Date.parse(status.now), status.speed, status.paused);
@@ -51,7 +51,7 @@ export class Pipeline {
       await this.refresh();
       this.#said.textContent = tell(done);
     } catch (error) {
-      this.#said.textContent = `That did not work: ${error.message}.`;
+      this.#said.textContent = `This failed: ${error.message}.`;
     }
   }
 
@@ -59,7 +59,7 @@ export class Pipeline {
     for (const name of FIGURES) text(byId(name), count(status.totals[name]));
     text(byId("write-units"), decimal(status.write_units_per_1000_clicks));
     text(byId("since"), `since ${time(Date.parse(status.since))} UTC`);
-    text(byId("speed"), `Demo: time runs ${plural(status.speed, "time")} as fast as ours`);
+    text(byId("speed"), `Demo: time runs ${plural(status.speed, "time")} as fast as real time`);
     byId("speed").hidden = false;
     this.#paused = status.paused;
     text(this.#pause, status.paused ? "Resume" : "Pause");
@@ -72,7 +72,7 @@ export class Pipeline {
   }
 }
 
-/** What became of the records of a delivery. */
+/** What happened to the records of a delivery. */
 function outcome(done) {
   const parts = [
     [done.already_counted, "skipped as already counted"],
@@ -84,7 +84,7 @@ function outcome(done) {
   return [`${count(done.counted)} counted`, ...some].join(", ");
 }
 
-/** Fills the body of a table: of each row, the first cell is its header. */
+/** Fills the body of a table. The first cell of each row is its header. */
 function rows(id, entries, cells) {
   const body = byId(id);
   while (body.rows.length > entries.length) body.rows[body.rows.length - 1].remove();

@@ -1,14 +1,13 @@
-// The table of the hot products: a row a product, which moves with it.
+// The table of the hot products. Each product keeps its row, which moves when its rank changes.
 
 import { sparkline } from "./chart.js";
 import { byId, element, text } from "./dom.js";
 import { count, percent, plural, visible } from "./format.js";
-import { Minutes } from "./source.js";
 
 const STEP = 20;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** How a product moved since the snapshot before: a class, what is seen, and what is said. */
+/** How a product moved since the previous snapshot: a class, the visible text, and the text for screen readers. */
 function movement({ rank, previous_rank: before }) {
   if (before === undefined) return ["new", "new", "new"];
   const places = Math.abs(before - rank);
@@ -21,16 +20,16 @@ export class ProductTable {
   #body = byId("products");
   #more = byId("more");
   #rows = new Map();
-  #minutes = new Minutes();
   #limit = STEP;
   #snapshot;
-  /** Rows near the screen; the others' sparklines can wait. */
-  #seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "200px" });
+  /** The clicks per minute by product, and the end of their window. */
+  #minutes = { end: undefined, products: new Map() };
 
   constructor() {
     this.#more.addEventListener("click", () => this.#showMore());
   }
 
+  /** Shows `snapshot`. The sparklines of its rows follow with `showMinutes`; until then the old ones stay. */
   show(snapshot) {
     const before = new Map([...this.#rows].map(([product, row]) => [product, row.tr.offsetTop]));
     this.#snapshot = snapshot;
@@ -42,12 +41,10 @@ export class ProductTable {
       rows.set(product.product_id, row);
       this.#fill(row, product, most);
     }
-    for (const [product, row] of this.#rows) {
-      if (!rows.has(product)) this.#seen.unobserve(row.tr);
-    }
     this.#rows = rows;
     this.#arrange([...rows.values()].map((row) => row.tr));
     this.#move(before);
+    this.#draw();
 
     const hidden = snapshot.products.length - shown.length;
     this.#more.hidden = hidden <= 0;
@@ -56,19 +53,31 @@ export class ProductTable {
     text(byId("caption"), `The ${count(shown.length)} hottest of ${plural(snapshot.distinct_products, "product")}`);
   }
 
+  /** Draws the sparklines of the window that ended at `end`, from the clicks per minute by product. */
+  showMinutes(end, products) {
+    this.#minutes = { end, products };
+    this.#draw();
+  }
+
+  #draw() {
+    if (this.#minutes.end !== this.#snapshot.window_end) return;
+    for (const [product, row] of this.#rows) {
+      const clicks = this.#minutes.products.get(product);
+      row.spark.replaceChildren(...(clicks ? [sparkline(product, clicks)] : []));
+    }
+  }
+
   #showMore() {
     const first = this.#limit;
     this.#limit += STEP;
     this.show(this.#snapshot);
-    // Where the reader goes on.
+    // Focus the first new row.
     this.#body.rows[first]?.querySelector(".rank").focus();
   }
 
   #row(product) {
     const cell = (name, properties = {}, ...children) => element("td", { className: name, ...properties }, ...children);
     const row = {
-      product,
-      visible: false,
       rank: cell("rank", { tabIndex: -1 }),
       move: element("span", { ariaHidden: "true" }),
       moved: element("span", { className: "hidden" }),
@@ -89,7 +98,6 @@ export class ProductTable {
       row.spark,
     );
     row.tr.dataset.product = product;
-    this.#seen.observe(row.tr);
     return row;
   }
 
@@ -102,32 +110,9 @@ export class ProductTable {
     text(row.clicks, count(product.clicks));
     text(row.share, percent(product.clicks / Math.max(1, this.#snapshot.total_clicks)));
     row.bar.style.setProperty("--share", product.clicks / most);
-    row.total = product.clicks;
-    this.#draw(row);
   }
 
-  /** Draws a row's sparkline; the one before stays until the numbers are there. */
-  #draw(row) {
-    const end = this.#snapshot.window_end;
-    const known = this.#minutes.known(row.product, end);
-    const draw = (clicks) => row.spark.replaceChildren(sparkline(row.product, clicks));
-    if (known) draw(known);
-    else if (row.visible) {
-      const wanted = () => row.visible && row.tr.isConnected && this.#snapshot.window_end === end;
-      this.#minutes.ask(row.product, end, row.total, wanted, draw);
-    }
-  }
-
-  #look(entries) {
-    for (const { target, isIntersecting } of entries) {
-      const row = this.#rows.get(target.dataset.product);
-      if (row?.tr !== target) continue;
-      row.visible = isIntersecting;
-      if (isIntersecting) this.#draw(row);
-    }
-  }
-
-  /** Brings the rows into this order, and moves none that is in its place: a moved one would lose the focus. */
+  /** Puts the rows into this order. A row that is already in its place is not moved, because it would lose the focus. */
   #arrange(rows) {
     const wanted = new Set(rows);
     for (const row of [...this.#body.rows]) if (!wanted.has(row)) row.remove();
@@ -136,7 +121,7 @@ export class ProductTable {
     });
   }
 
-  /** Lets the rows glide from where they were. */
+  /** Animates the rows from their old places. */
   #move(before) {
     if (calm.matches || document.hidden) return;
     for (const [product, { tr }] of this.#rows) {

@@ -13,7 +13,7 @@ export class Timeline {
   #snapshots = [];
   #choose;
 
-  /** Calls `choose` with the end of the window that was chosen, or with `undefined` for the newest there is. */
+  /** Calls `choose` with the end of the chosen window, or with `undefined` for the newest. */
   constructor(choose) {
     this.#choose = choose;
     this.#slider.addEventListener("input", () => this.#go(this.#slider.valueAsNumber));
@@ -26,7 +26,7 @@ export class Timeline {
     return this.#snapshots.length - 1;
   }
 
-  /** Shows `snapshots`, of which `chosen`, or else the newest, is looked at. */
+  /** Shows `snapshots`, with the one that ended at `chosen`, or else the newest, as current. */
   show(snapshots, chosen) {
     this.#snapshots = snapshots;
     if (snapshots.length === 0) return;
@@ -56,7 +56,7 @@ export class Timeline {
     const ms = Date.parse(end);
     this.#slider.setAttribute("aria-valuetext", `the hour to ${time(ms)} UTC, ${date(ms)}${live ? ", the newest" : ""}`);
     this.#live.setAttribute("aria-pressed", live);
-    // A disabled button would lose the focus of who steps to the end.
+    // A disabled button would lose the focus.
     this.#earlier.setAttribute("aria-disabled", at === 0);
     this.#later.setAttribute("aria-disabled", live);
   }

@@ -1,4 +1,4 @@
-//! Answers: tagged, so that who has one need not get it again; and what is wrong, as JSON.
+//! Builds responses: with an `ETag`, so that a client need not load the same answer again; and errors as JSON.
 
 use axum::{
     Json,
@@ -11,23 +11,23 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::query::QueryError;
 
-/// The type of all data.
+/// The content type of all data.
 pub(crate) const JSON: &str = "application/json";
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
-    /// What is asked for can't be understood.
+    /// The request is not valid.
     #[error("{0}")]
     BadRequest(#[from] QueryError),
-    /// What is asked for is not there.
+    /// The requested record does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// A table can't be read now.
-    #[error("the tables can't be read at the moment; try again in some seconds")]
+    /// A table can't be read at the moment.
+    #[error("the tables can't be read at the moment; try again in a few seconds")]
     Unavailable,
-    /// A table holds what nobody understands.
-    #[error("what is stored can't be read; the function's log says what it is")]
+    /// A table holds an item of an unknown layout.
+    #[error("a stored item can't be read; the function's log has the details")]
     Internal,
 }
 
@@ -52,21 +52,21 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-/// For a path that is none of ours.
+/// The response for an unknown path.
 pub(crate) async fn not_found(uri: Uri) -> Response {
     let path = uri.path();
-    error(StatusCode::NOT_FOUND, "not_found", &format!("there is nothing at {path}; /openapi.json lists what there is"))
+    error(StatusCode::NOT_FOUND, "not_found", &format!("there is nothing at {path}; /openapi.json lists the routes"))
 }
 
-/// For a method other than GET and HEAD. The `Allow` header comes with the route.
+/// The response for a method other than GET and HEAD. The router adds the `Allow` header.
 pub(crate) async fn method_not_allowed(method: Method) -> Response {
-    let message = format!("{method} is not possible: everything here can only be read, with GET or HEAD");
+    let message = format!("{method} is not allowed: the API is read-only, use GET or HEAD");
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
 }
 
-/// The answer `body`; or, to a request that names its tag, that it is still the same.
+/// The answer `body`, or 304 Not Modified if the request names its tag.
 pub(crate) fn tagged(request: &HeaderMap, kind: &'static str, cache_control: &str, body: Vec<u8>) -> Response {
-    // A hash of the very bytes: it tells versions of the format apart as well as contents.
+    // A hash of the bytes, so that a new version of the format changes the tag too.
     let tag = format!("\"{:032x}\"", xxh3_128(&body));
     let known = matches(request, &tag);
     let mut response = if known {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_tag_is_not_answered_again() {
+    fn an_answer_with_a_known_tag_has_no_body() {
         let response = tagged(&HeaderMap::new(), JSON, "private, max-age=70", b"{}".to_vec());
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[header::CACHE_CONTROL], "private, max-age=70");

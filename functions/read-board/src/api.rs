@@ -1,4 +1,4 @@
-//! The routes: ask the tables, and answer.
+//! The handlers of the routes: read the tables and answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,12 @@ use axum::{
     http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
-use hot_products::{RankedProduct, Snapshot, Window, store::StoreError, time::bound};
+use hot_products::{
+    Window, schedule,
+    snapshot::{MAX_MINUTES_PRODUCTS, MAX_TOP_N},
+    store::StoreError,
+    time::bound,
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -15,38 +20,12 @@ use crate::{
     Board,
     answer::{ApiError, JSON, not_found, tagged},
     cache, clicks,
-    query::{History, MAX_SNAPSHOTS, Minutes, Newest, product_id},
+    query::{HistoryQuery, MAX_SNAPSHOTS, Minutes, SnapshotQuery, product_id},
 };
 
-/// How large an answer may grow, in bytes, before it is cut: Lambda takes 6 MB.
+/// How large an answer may get, in bytes, before it is cut. Lambda limits answers to 6 MB (AWS Lambda Developer Guide,
+/// "Lambda quotas").
 const MAX_ANSWER: usize = 4 << 20;
-
-/// A snapshot as the API says it.
-#[derive(Serialize)]
-struct SnapshotBody<'a> {
-    window_start: String,
-    window_end: String,
-    generated_at: String,
-    total_clicks: u64,
-    distinct_products: u64,
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    clicks_per_minute: &'a [u64],
-    products: &'a [RankedProduct],
-}
-
-impl<'a> SnapshotBody<'a> {
-    fn new(snapshot: &'a Snapshot, limit: usize) -> Self {
-        Self {
-            window_start: bound(snapshot.window.start()),
-            window_end: bound(snapshot.window.end()),
-            generated_at: snapshot.generated_at.rfc3339(),
-            total_clicks: snapshot.total_clicks,
-            distinct_products: snapshot.distinct_products,
-            clicks_per_minute: &snapshot.clicks_per_minute,
-            products: snapshot.products.get(..limit).unwrap_or(&snapshot.products),
-        }
-    }
-}
 
 impl Board {
     fn failed(&self, error: &StoreError) -> ApiError {
@@ -57,7 +36,15 @@ impl Board {
         }
     }
 
-    /// An answer of JSON that holds for `lifetime`.
+    /// How long the answer to `query` can be cached, if it is of `window`.
+    fn lifetime(&self, query: &SnapshotQuery, window: Window) -> Duration {
+        match query.at {
+            None => schedule::until_next(window, self.clock.now()),
+            Some(_) => cache::PAST,
+        }
+    }
+
+    /// An answer in JSON that can be cached for `lifetime`.
     fn answer(&self, request: &HeaderMap, lifetime: Duration, body: &impl Serialize) -> Response {
         match serde_json::to_vec(body) {
             Ok(body) => tagged(request, JSON, &self.caching.control(lifetime), body),
@@ -72,26 +59,43 @@ pub(crate) async fn newest(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let query = Newest::parse(uri.query().unwrap_or_default())?;
-    let (found, missing) = match query.at {
-        None => {
-            (board.snapshots.newest().await, "there is no snapshot yet; one is written every five minutes".to_owned())
-        }
-        Some(at) => {
-            let window = Window::ended_by(at);
+    let query = SnapshotQuery::parse(uri.query().unwrap_or_default(), 1..=MAX_TOP_N)?;
+    let found = match query.window() {
+        None => board.snapshots.newest().await,
+        Some(window) => board.snapshots.get(window).await,
+    };
+    let found = found.map_err(|error| board.failed(&error))?;
+    let mut snapshot = found.ok_or_else(|| missing("snapshot", query.window()))?;
+    snapshot.products.truncate(query.limit);
+    Ok(board.answer(&headers, board.lifetime(&query, snapshot.window), &snapshot))
+}
+
+/// `GET /hot-products/minutes`: the clicks per minute of the top products of the newest snapshot, or of a past one.
+pub(crate) async fn minutes(
+    State(board): State<Arc<Board>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = SnapshotQuery::parse(uri.query().unwrap_or_default(), 1..=MAX_MINUTES_PRODUCTS)?;
+    let found = match query.window() {
+        None => board.snapshots.newest_minutes().await,
+        Some(window) => board.snapshots.minutes(window).await,
+    };
+    let found = found.map_err(|error| board.failed(&error))?;
+    let mut minutes = found.ok_or_else(|| missing("record of clicks per minute", query.window()))?;
+    minutes.products.truncate(query.limit);
+    Ok(board.answer(&headers, board.lifetime(&query, minutes.window), &minutes))
+}
+
+/// There is no `record` of `window`, or none at all.
+fn missing(record: &str, window: Option<Window>) -> ApiError {
+    ApiError::NotFound(match window {
+        None => format!("there is no {record} yet; one is written every five minutes"),
+        Some(window) => {
             let end = bound(window.end());
-            (
-                board.snapshots.get(window).await,
-                format!("there is no snapshot of {end}; /hot-products/history lists those there are"),
-            )
+            format!("there is no {record} of the window that ended at {end}; /hot-products/history lists the snapshots")
         }
-    };
-    let snapshot = found.map_err(|error| board.failed(&error))?.ok_or(ApiError::NotFound(missing))?;
-    let lifetime = match query.at {
-        None => cache::until_next_snapshot(snapshot.window, board.clock.now()),
-        Some(_) => cache::PAST,
-    };
-    Ok(board.answer(&headers, lifetime, &SnapshotBody::new(&snapshot, query.limit)))
+    })
 }
 
 /// A part of a history.
@@ -102,16 +106,16 @@ struct HistoryBody {
     next: Option<String>,
 }
 
-/// `GET /hot-products/history`: the snapshots of a range of time.
+/// `GET /hot-products/history`: the snapshots of a time range.
 pub(crate) async fn history(
     State(board): State<Arc<Board>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let now = board.clock.now();
-    let query = History::parse(uri.query().unwrap_or_default(), now)?;
+    let query = HistoryQuery::parse(uri.query().unwrap_or_default(), now)?;
     let found = match query.windows() {
-        // One more than an answer takes: where to go on from.
+        // One more than fits an answer: where the next answer begins.
         Some(windows) => board.snapshots.between(windows, MAX_SNAPSHOTS + 1, query.limit).await,
         None => Ok(Vec::new()),
     };
@@ -120,7 +124,7 @@ pub(crate) async fn history(
     let mut body = HistoryBody { snapshots: Vec::with_capacity(found.len()), next: None };
     let mut bytes = 0;
     for snapshot in &found {
-        let text = to_raw_value(&SnapshotBody::new(snapshot, query.limit)).map_err(|_| ApiError::Internal)?;
+        let text = to_raw_value(snapshot).map_err(|_| ApiError::Internal)?;
         bytes += text.get().len();
         if body.snapshots.len() == MAX_SNAPSHOTS || bytes > MAX_ANSWER {
             body.next = Some(bound(snapshot.window.end()));
@@ -129,13 +133,13 @@ pub(crate) async fn history(
         body.snapshots.push(text);
     }
     let to = (!query.to_now).then_some(query.to);
-    // What comes behind the cut does not change what lies before it.
+    // New snapshots come after the cut and do not change what is before it.
     let cut = body.next.is_some() && to.is_some();
     let lifetime = if cut { cache::PAST } else { cache::until_next_in(newest, to, now) };
     Ok(board.answer(&headers, lifetime, &body))
 }
 
-/// `GET /products/{id}/clicks`: a product's clicks in each of the last minutes.
+/// `GET /products/{id}/clicks`: a product's clicks in each of the last minutes, read from the counters.
 pub(crate) async fn clicks(
     State(board): State<Arc<Board>>,
     uri: Uri,
@@ -150,7 +154,7 @@ pub(crate) async fn clicks(
     Ok(board.answer(&headers, cache::until_next_minute(now), &body))
 }
 
-/// `GET /openapi.json`: what this is, for programs.
+/// `GET /openapi.json`: the description of the API.
 pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     tagged(&headers, JSON, "no-cache", include_str!("openapi.json").as_bytes().to_vec())
 }

@@ -1,4 +1,4 @@
-//! A product's clicks, minute by minute.
+//! A product's clicks per minute, from the counters.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
@@ -12,16 +12,16 @@ use crate::query::Minutes;
 /// How many minutes are read at a time.
 const READ_CONCURRENCY: usize = 32;
 
-/// A product's clicks in each minute of a span of time; as JSON, what `GET /products/{id}/clicks` answers.
+/// A product's clicks in each minute of a time range; in JSON, the answer to `GET /products/{id}/clicks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Clicks {
     /// The product.
     pub product_id: String,
     /// The start of the first minute.
     pub from: UnixMillis,
-    /// The end of the last.
+    /// The end of the last minute.
     pub to: UnixMillis,
-    /// The clicks of all minutes.
+    /// The clicks in all minutes.
     pub total_clicks: u64,
     /// The minutes, in order.
     pub minutes: Vec<MinuteClicks>,
@@ -32,14 +32,14 @@ pub struct Clicks {
 pub struct MinuteClicks {
     /// The minute's start.
     pub minute: UnixMillis,
-    /// The clicks.
+    /// Its clicks.
     pub clicks: u64,
 }
 
-/// Reads the clicks of `product`: one query a minute.
+/// Reads the clicks of `product`, with one query a minute.
 ///
 /// # Errors
-/// When a read failed after all retries, or a counter is no whole number.
+/// If a read failed after all retries, or a counter is not a whole number.
 pub async fn read(counters: &CountersTable, product: &ProductId<'_>, minutes: Minutes) -> Result<Clicks, StoreError> {
     let read = async |minute: Minute| {
         let clicks = counters.clicks(minute, product.as_str()).await?;

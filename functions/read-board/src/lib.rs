@@ -1,14 +1,14 @@
-//! `read-board`: the read API over the tables, and the board's page; read-only.
+//! `read-board`: the read API and the board's page. It only reads the tables.
 //!
-//! [`router`] makes one [`axum::Router`] of it all. The Lambda function serves it behind a function URL, `hot board` on
-//! 127.0.0.1. A request meets, in this order: [`query`], which parses what is asked for; [`api`], which asks the tables;
-//! [`cache`], which says how long the answer holds; [`answer`], which tags and sends it, or what is wrong with it.
+//! Start reading at [`router`]. The Lambda function serves its routes behind a function URL, `hot board` on 127.0.0.1. For a
+//! request, `query` parses the parameters, `api` reads the tables, `cache` decides how long the answer can be cached, and
+//! `answer` builds the response.
 
-pub mod answer;
-pub mod api;
-pub mod cache;
+mod answer;
+mod api;
+mod cache;
 pub mod clicks;
-pub mod page;
+mod page;
 pub mod query;
 pub mod settings;
 
@@ -29,17 +29,17 @@ use hot_products::{
 pub use cache::Caching;
 pub use settings::BoardSettings;
 
-/// What the routes read, and how.
+/// What the routes need.
 pub struct Board {
     /// The snapshots.
     pub snapshots: SnapshotsTable,
     /// The minute counters.
     pub counters: CountersTable,
-    /// The time; lifetimes in caches are measured by it.
+    /// The time, for the lifetimes of answers.
     pub clock: Arc<dyn Clock>,
-    /// Who may keep answers.
+    /// Who may cache answers.
     pub caching: Caching,
-    /// Told of each failure of storage. Whoever asked only learns that there was one.
+    /// Called with each storage error. The client only learns that there was one.
     pub on_error: fn(&StoreError),
 }
 
@@ -49,12 +49,13 @@ impl fmt::Debug for Board {
     }
 }
 
-/// All routes. The page asks for the pipeline's health at the path `pipeline`, where one is given.
+/// All routes. The page loads the pipeline's status from the path `pipeline`, if one is given.
 pub fn router(board: Board, pipeline: Option<&str>) -> Router {
     page::routes(pipeline)
         .route("/hot-products", get(api::newest))
         .route("/hot-products/history", get(api::history))
-        // The id may be of many segments, for there are callers and gateways that decode a slash in it.
+        .route("/hot-products/minutes", get(api::minutes))
+        // The id may have several segments, because some clients and gateways decode a slash in it.
         .route("/products/{*rest}", get(api::clicks))
         .route("/openapi.json", get(api::openapi))
         .fallback(answer::not_found)
@@ -63,7 +64,7 @@ pub fn router(board: Board, pipeline: Option<&str>) -> Router {
         .with_state(Arc::new(board))
 }
 
-/// No answer is anything but what its type says.
+/// Tells browsers not to guess content types.
 async fn no_sniffing(mut response: Response) -> Response {
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

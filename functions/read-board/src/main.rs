@@ -1,4 +1,4 @@
-//! The Lambda function `read-board`: wires the routes to the runtime.
+//! The Lambda function `read-board`: connects the routes to the runtime.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ async fn main() -> Result<(), Error> {
         on_error: |error| tracing::error!(%error, "a table could not be read"),
     };
     if let Err(error) = board.snapshots.get(Window::ended_by(UnixMillis(0))).await {
-        // Not the end: a function that starts while DynamoDB is away works when it is back.
-        tracing::warn!(%error, "could not open the connection to DynamoDB ahead of the first request");
+        // The function still starts: it works as soon as DynamoDB can be reached.
+        tracing::warn!(%error, "could not connect to DynamoDB before the first request");
     }
     run(router(board, None)).await
 }

@@ -1,4 +1,4 @@
-//! The board's page: files in the binary.
+//! The board's page: its files are part of the binary.
 
 use std::sync::Arc;
 
@@ -9,9 +9,11 @@ use axum::{
     routing::get,
 };
 
+use hot_products::{Window, schedule};
+
 use crate::{Board, answer};
 
-/// The page loads what is served beside it, and nothing else: no script or style within the page, nothing from elsewhere.
+/// The page may only load the files served here: no inline scripts or styles, and nothing from other hosts.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -21,7 +23,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Path, type and content of each file.
+/// Path, content type and content of each file.
 const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("../page/index.html")),
     ("/board.css", STYLE, include_str!("../page/board.css")),
@@ -36,25 +38,35 @@ const FILES: [(&str, &str, &str); 11] = [
     ("/timeline.js", SCRIPT, include_str!("../page/timeline.js")),
 ];
 
-/// Where the page reads the path of the pipeline's health; empty for none.
-const PIPELINE: &str = r#"data-pipeline="""#;
+/// The attributes of the page's body that the server fills in: the path of the pipeline's status, empty for none, and the
+/// schedule of the snapshots, in seconds.
+fn attributes(pipeline: Option<&str>) -> [(&'static str, String); 4] {
+    [
+        ("data-pipeline", escaped(pipeline.unwrap_or_default())),
+        ("data-step", (Window::STEP_MINUTES * 60).to_string()),
+        ("data-snapshot-delay", schedule::SNAPSHOT_DELAY.as_secs().to_string()),
+        ("data-patience", schedule::PATIENCE.as_secs().to_string()),
+    ]
+}
+
+/// The page with its attributes filled in.
+fn filled(page: &str, pipeline: Option<&str>) -> String {
+    attributes(pipeline).iter().fold(page.to_owned(), |page, (name, value)| {
+        page.replacen(&format!(r#"{name}="""#), &format!(r#"{name}="{value}""#), 1)
+    })
+}
 
 /// A route for each file.
 pub(crate) fn routes(pipeline: Option<&str>) -> Router<Arc<Board>> {
     FILES.into_iter().fold(Router::new(), |router, (path, kind, content)| {
-        let content = match pipeline {
-            Some(pipeline) if kind == HTML => {
-                Arc::from(content.replacen(PIPELINE, &format!(r#"data-pipeline="{}""#, escaped(pipeline)), 1))
-            }
-            _ => Arc::<str>::from(content),
-        };
+        let content = if kind == HTML { Arc::from(filled(content, pipeline)) } else { Arc::<str>::from(content) };
         let serve = async move |headers: HeaderMap| serve(&headers, kind, &content);
         router.route(path, get(serve))
     })
 }
 
 fn serve(request: &HeaderMap, kind: &'static str, content: &str) -> Response {
-    // Asked for again each time, so that a page and its script are always of one version.
+    // Validated each time, so that the page and its scripts always have the same version.
     let mut response = answer::tagged(request, kind, "no-cache", content.as_bytes().to_vec());
     if kind == HTML {
         let headers = response.headers_mut();
@@ -73,11 +85,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_one_place_for_the_pipeline_and_nothing_that_its_policy_forbids() {
+    fn the_page_has_one_place_for_each_attribute_and_nothing_that_its_policy_forbids() {
         let (_, _, page) = FILES[0];
-        assert_eq!(page.matches(PIPELINE).count(), 1);
+        for (name, _) in attributes(None) {
+            assert_eq!(page.matches(&format!(r#"{name}="""#)).count(), 1, "{name}");
+        }
         for forbidden in ["<style", " style=", "onclick=", "http://", "https://", "<script>"] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn the_page_has_the_schedule_of_the_snapshots() {
+        let page = filled(FILES[0].2, Some("/status"));
+        let attributes = r#"data-pipeline="/status" data-step="300" data-snapshot-delay="70" data-patience="60""#;
+        assert!(page.contains(attributes), "{page}");
     }
 }

@@ -1,9 +1,9 @@
-//! What a request asks for: its query and its path, parsed.
+//! Parses what a request asks for: its query and its path.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use form_urlencoded::parse;
-use hot_products::{Minute, ProductId, UnixMillis, Window, click::Reason, snapshot::MAX_TOP_N};
+use hot_products::{Minute, ProductId, UnixMillis, Window, click::Reason};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
@@ -18,41 +18,41 @@ pub const MAX_MINUTES: usize = 1440;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A parameter that can't be used: what is wrong, and what to do.
+/// A parameter that can't be used. The message says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum QueryError {
-    /// There is no such parameter.
-    #[error("there is no parameter {name:?} here; the parameters are {known}")]
+    /// The parameter does not exist.
+    #[error("there is no parameter {name:?}; the parameters are {known}")]
     Unknown {
         /// The name given.
         name: String,
-        /// Those there are.
+        /// The parameters that exist.
         known: String,
     },
-    /// A parameter comes twice.
+    /// A parameter is given twice.
     #[error("the parameter {0} is given twice; give it once")]
     Repeated(String),
-    /// A number is none, or out of its range.
+    /// A value is not a number, or out of range.
     #[error("{name} is {value:?}; give a whole number from {from} to {to}")]
     Number {
         /// The parameter.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
         /// The lowest.
         from: usize,
         /// The highest.
         to: usize,
     },
-    /// A time is none.
-    #[error("{name} is {value:?}; give an RFC 3339 time such as 2022-12-27T16:50:00Z, with a + in it as %2B")]
+    /// A value is not a time.
+    #[error("{name} is {value:?}; give an RFC 3339 time such as 2022-12-27T16:50:00Z, with + written as %2B")]
     Time {
         /// The parameter.
         name: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
     },
-    /// A range ends before it begins.
+    /// A time range ends before it begins.
     #[error("from is {from}, after to, which is {to}; give a from that is not after to")]
     Range {
         /// Where it begins.
@@ -60,11 +60,11 @@ pub enum QueryError {
         /// Where it ends.
         to: UnixMillis,
     },
-    /// The id in the path is no text.
-    #[error("the product's id is no UTF-8; percent-encode the bytes of its UTF-8 form")]
+    /// The id in the path is not text.
+    #[error("the product's id is not UTF-8; percent-encode the bytes of its UTF-8 form")]
     NotText,
-    /// No product can have the id.
-    #[error("the product's id is empty or longer than {max} bytes; give the id as the click events have it", max = ProductId::MAX_BYTES)]
+    /// The id is not valid.
+    #[error("the product's id is empty or longer than {max} bytes; give the id as in the click events", max = ProductId::MAX_BYTES)]
     ProductId,
 }
 
@@ -76,21 +76,21 @@ impl From<Reason> for QueryError {
 
 /// Which snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newest {
+pub struct SnapshotQuery {
     /// How many of its products.
     pub limit: usize,
-    /// The last window to have ended at this time; without it, the newest there is.
+    /// The snapshot of the last window that had ended at this time; `None` for the newest snapshot.
     pub at: Option<UnixMillis>,
 }
 
 /// Which snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
+pub struct HistoryQuery {
     /// The first window end, inclusive.
     pub from: UnixMillis,
     /// The last, inclusive.
     pub to: UnixMillis,
-    /// Whether `to` is the present, and moves on with it.
+    /// Whether `to` is the present and moves with it.
     pub to_now: bool,
     /// How many products of each.
     pub limit: usize,
@@ -105,22 +105,27 @@ pub struct Minutes {
     pub to: UnixMillis,
 }
 
-impl Newest {
-    /// Parses a query such as `limit=10&at=2022-12-27T16:50:00Z`.
+impl SnapshotQuery {
+    /// Parses a query such as `limit=10&at=2022-12-27T16:50:00Z`, whose limit is in `limits`.
     ///
     /// # Errors
-    /// When a parameter is unknown, repeated, or wrong.
-    pub fn parse(query: &str) -> Result<Self, QueryError> {
+    /// If a parameter is unknown, repeated, or wrong.
+    pub fn parse(query: &str, limits: RangeInclusive<usize>) -> Result<Self, QueryError> {
         let [limit, at] = parameters(query, ["limit", "at"])?;
-        Ok(Self { limit: number("limit", limit, 100, 1..=MAX_TOP_N)?, at: time("at", at)? })
+        Ok(Self { limit: number("limit", limit, 100, limits)?, at: time("at", at)? })
+    }
+
+    /// The window asked for; `None` for the newest.
+    pub fn window(&self) -> Option<Window> {
+        self.at.map(Window::ended_by)
     }
 }
 
-impl History {
+impl HistoryQuery {
     /// Parses a query such as `from=2022-12-27T00:00:00Z`, at the time `now`.
     ///
     /// # Errors
-    /// When a parameter is unknown, repeated, or wrong, or the range ends before it begins.
+    /// If a parameter is unknown, repeated, or wrong, or the range ends before it begins.
     pub fn parse(query: &str, now: UnixMillis) -> Result<Self, QueryError> {
         let [from, to, limit] = parameters(query, ["from", "to", "limit"])?;
         let to = time("to", to)?;
@@ -133,8 +138,8 @@ impl History {
     }
 }
 
-impl History {
-    /// The windows that end in the range; `None` where none does.
+impl HistoryQuery {
+    /// The windows that end in the range; `None` if there are none.
     pub fn windows(self) -> Option<RangeInclusive<Window>> {
         let first = Window::ended_by(self.from);
         let first = if first.end() < self.from { first.next() } else { first };
@@ -147,7 +152,7 @@ impl Minutes {
     /// Parses a query such as `minutes=60`, at the time `now`.
     ///
     /// # Errors
-    /// When a parameter is unknown, repeated, or wrong.
+    /// If a parameter is unknown, repeated, or wrong.
     pub fn parse(query: &str, now: UnixMillis) -> Result<Self, QueryError> {
         let [minutes, to] = parameters(query, ["minutes", "to"])?;
         let minutes = number("minutes", minutes, 60, 1..=MAX_MINUTES)?;
@@ -165,11 +170,10 @@ impl Minutes {
     }
 }
 
-/// The product's id in the rest of a path behind `/products/`, percent-encoded; `None` where that does not end in
-/// `/clicks`.
+/// The product's id in the part of a path after `/products/`, percent-decoded; `None` if that does not end in `/clicks`.
 ///
 /// # Errors
-/// When it is no id.
+/// If it is not a valid id.
 pub fn product_id(rest: &str) -> Option<Result<ProductId<'_>, QueryError>> {
     let id = rest.strip_suffix("/clicks")?;
     Some(match percent_decode_str(id).decode_utf8() {
@@ -178,9 +182,9 @@ pub fn product_id(rest: &str) -> Option<Result<ProductId<'_>, QueryError>> {
     })
 }
 
-/// The values of the parameters `names`, as far as they are given.
+/// The values of the parameters `names`; `None` for those that are not given.
 ///
-/// A name that nobody knows is more likely a mistake than harmless. Those of a presigned URL are the exception.
+/// An unknown parameter is an error, because it is probably a mistake. The parameters of a presigned URL are ignored.
 fn parameters<const N: usize>(query: &str, names: [&'static str; N]) -> Result<[Option<String>; N], QueryError> {
     let mut values = [const { None }; N];
     for (name, value) in parse(query.as_bytes()) {
@@ -202,14 +206,14 @@ fn number(
 ) -> Result<usize, QueryError> {
     let Some(value) = value else { return Ok(default) };
     match value.parse() {
-        // A sign, though Rust would take it, is none of a whole number here.
+        // Rust would accept a sign.
         Ok(number) if range.contains(&number) && !value.starts_with('+') => Ok(number),
         _ => Err(QueryError::Number { name, value, from: *range.start(), to: *range.end() }),
     }
 }
 
 fn time(name: &'static str, value: Option<String>) -> Result<Option<UnixMillis>, QueryError> {
-    /// 0001-01-01T00:00:00Z. A day before that could not be said in RFC 3339.
+    /// 0001-01-01T00:00:00Z. RFC 3339 can't express the day before.
     const FIRST: UnixMillis = UnixMillis(-62_135_596_800_000);
     let Some(value) = value else { return Ok(None) };
     match UnixMillis::parse_rfc3339(&value) {
@@ -227,23 +231,24 @@ mod tests {
     }
 
     const NOW: &str = "2022-12-27T16:52:07.5Z";
+    const LIMITS: RangeInclusive<usize> = 1..=1000;
 
     #[test]
-    fn what_is_not_asked_for_has_a_default() {
-        assert_eq!(Newest::parse(""), Ok(Newest { limit: 100, at: None }));
-        let history = History::parse("", at(NOW)).unwrap();
-        assert_eq!(history, History { from: at("2022-12-26T16:52:07.5Z"), to: at(NOW), to_now: true, limit: 10 });
+    fn absent_parameters_have_defaults() {
+        assert_eq!(SnapshotQuery::parse("", LIMITS), Ok(SnapshotQuery { limit: 100, at: None }));
+        let history = HistoryQuery::parse("", at(NOW)).unwrap();
+        assert_eq!(history, HistoryQuery { from: at("2022-12-26T16:52:07.5Z"), to: at(NOW), to_now: true, limit: 10 });
         let minutes = Minutes::parse("", at(NOW)).unwrap();
         assert_eq!(minutes, Minutes { minutes: 60, to: at("2022-12-27T16:52:00Z") });
     }
 
     #[test]
-    fn each_parameter_is_read_at_its_bounds() {
+    fn parameters_are_accepted_at_their_bounds() {
         assert_eq!(
-            Newest::parse("limit=1000&at=2022-12-27T17%3A50%3A00%2B01%3A00").unwrap().at,
+            SnapshotQuery::parse("limit=1000&at=2022-12-27T17%3A50%3A00%2B01%3A00", LIMITS).unwrap().at,
             Some(at("2022-12-27T16:50:00Z"))
         );
-        let history = History::parse("limit=100&from=2022-12-27T16:00:00Z&to=2022-12-27T16:00:00Z", at(NOW));
+        let history = HistoryQuery::parse("limit=100&from=2022-12-27T16:00:00Z&to=2022-12-27T16:00:00Z", at(NOW));
         assert_eq!(
             history.unwrap().windows(),
             Some(Window::ended_by(at("2022-12-27T16:00:00Z"))..=Window::ended_by(at("2022-12-27T16:00:00Z")))
@@ -255,9 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn a_range_holds_the_windows_that_end_in_it() {
+    fn a_range_includes_the_windows_that_end_in_it() {
         let ends = |from: &str, to: &str| {
-            let windows = History { from: at(from), to: at(to), to_now: false, limit: 1 }.windows()?;
+            let windows = HistoryQuery { from: at(from), to: at(to), to_now: false, limit: 1 }.windows()?;
             Some((windows.start().end().to_string(), windows.end().end().to_string()))
         };
         let both = Some(("2022-12-27T16:50:00Z".to_owned(), "2022-12-27T16:55:00Z".to_owned()));
@@ -267,31 +272,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
-        let newest = |query| Newest::parse(query).unwrap_err().to_string();
+    fn errors_name_the_parameter_and_say_what_to_do() {
+        let newest = |query| SnapshotQuery::parse(query, LIMITS).unwrap_err().to_string();
         assert_eq!(newest("limit=0"), r#"limit is "0"; give a whole number from 1 to 1000"#);
         assert_eq!(newest("limit=+5"), r#"limit is " 5"; give a whole number from 1 to 1000"#);
-        assert_eq!(newest("size=1"), r#"there is no parameter "size" here; the parameters are limit, at"#);
+        assert_eq!(newest("size=1"), r#"there is no parameter "size"; the parameters are limit, at"#);
         assert_eq!(newest("at=&at="), "the parameter at is given twice; give it once");
         assert!(newest("at=2022-12-27").starts_with(r#"at is "2022-12-27"; give an RFC 3339 time"#));
         assert!(newest("at=0000-12-31T23:59:59Z").contains("RFC 3339"));
-        let range = History::parse("to=2022-12-27T16:00:00Z&from=2022-12-27T16:00:01Z", at(NOW)).unwrap_err();
+        let range = HistoryQuery::parse("to=2022-12-27T16:00:00Z&from=2022-12-27T16:00:01Z", at(NOW)).unwrap_err();
         assert!(range.to_string().contains("give a from that is not after to"), "{range}");
         assert!(Minutes::parse("minutes=1e3", at(NOW)).is_err());
     }
 
     #[test]
-    fn the_signature_of_a_presigned_url_is_no_mistake() {
-        assert!(Newest::parse("limit=5&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00").is_ok());
+    fn the_signature_of_a_presigned_url_is_accepted() {
+        assert!(SnapshotQuery::parse("limit=5&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00", LIMITS).is_ok());
     }
 
     #[test]
-    fn any_id_can_be_asked_for() {
+    fn every_valid_id_can_be_in_a_path() {
         let id = |rest: &str| product_id(rest).map(|id| id.map(|id| id.as_str().to_owned()));
         let is = |text: &str| Some(Ok(text.to_owned()));
         assert_eq!(id("p1234/clicks"), is("p1234"));
         assert_eq!(id("a%2Fb/clicks"), is("a/b"));
-        assert_eq!(id("a/b/clicks"), is("a/b"), "decoded on the way");
+        assert_eq!(id("a/b/clicks"), is("a/b"), "decoded by a gateway");
         assert_eq!(id("a/clicks/clicks"), is("a/clicks"));
         assert_eq!(id("caff%C3%A8+%25%20%23/clicks"), is("caffè+% #"));
         assert_eq!(id("50%/clicks"), is("50%"));

@@ -18,7 +18,7 @@ pub use self::{
     invocation::Invocation,
     measured::Measured,
     prices::{Catalogue, Price, PriceList},
-    snapshot::snapshot_write_units,
+    snapshot::{minutes_bytes, snapshot_write_units},
 };
 use crate::load::{Estimate, Load};
 

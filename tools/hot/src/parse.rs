@@ -9,9 +9,10 @@ pub(crate) fn time(text: &str) -> Result<UnixMillis, String> {
     UnixMillis::parse_rfc3339(text).map_err(|_| "give an RFC 3339 time such as 2022-12-27T16:50:00Z".to_owned())
 }
 
-/// A duration with units.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("give a duration such as 500ms, 5s or 2m: {error}"))
+/// A duration with units, as a [`Duration`] or, for arguments with a default, as one that displays.
+pub(crate) fn duration<D: From<Duration>>(text: &str) -> Result<D, String> {
+    let duration = humantime::parse_duration(text);
+    duration.map(D::from).map_err(|error| format!("give a duration such as 500ms, 5s or 2m: {error}"))
 }
 
 /// A number in `range`.
@@ -64,7 +65,7 @@ mod tests {
     fn times_and_durations_are_taken_as_people_write_them() {
         assert_eq!(time("2022-12-27T16:50:00Z"), Ok(UnixMillis(1_672_159_800_000)));
         assert!(time("noon").unwrap_err().contains("RFC 3339"));
-        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
-        assert!(duration("soon").unwrap_err().starts_with("give a duration such as 500ms"));
+        assert_eq!(duration::<Duration>("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(duration::<Duration>("soon").unwrap_err().starts_with("give a duration such as 500ms"));
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hot_products::{
     UnixMillis,
-    store::{RejectedBatch, RejectedSample, RejectsPage},
+    rejects::{RejectedBatch, RejectedSample},
+    store::RejectsPage,
 };
 use serde::Serialize;
 

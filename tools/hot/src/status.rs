@@ -5,19 +5,15 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Minute, Shard, Snapshot, Source, UnixMillis, Window,
+    Bucket, Minute, Shard, Snapshot, Source, UnixMillis, Window, schedule,
     store::{CountersTable, RejectsTable, SnapshotsTable, StoreError},
 };
-use read_board::cache::SNAPSHOT_DELAY;
 use serde::Serialize;
 
 use crate::{aws::StackTables, rejected::Tally};
 
 /// What commands say if there is no snapshot.
 pub(crate) const NO_SNAPSHOT: &str = "there is no snapshot yet: rank-products writes one every five minutes";
-
-/// How long after it is due a snapshot is overdue. By then, the schedule and the function have been retried.
-const OVERDUE_AFTER: Duration = Duration::from_mins(1);
 
 /// Number of windows in the status.
 const WINDOWS: usize = 6;
@@ -162,12 +158,11 @@ impl RecentRejects {
 
 /// The times of the snapshot `newest`, and whether the next one is overdue at the time `now`.
 pub(crate) fn freshness(newest: &Snapshot, now: UnixMillis) -> NewestSnapshot {
-    let next_due = newest.window.next().end().plus(SNAPSHOT_DELAY);
     NewestSnapshot {
         window_end: newest.window.end(),
         generated_at: newest.generated_at,
-        next_due,
-        overdue: next_due.plus(OVERDUE_AFTER) < now,
+        next_due: schedule::due_at(newest.window.next()),
+        overdue: schedule::is_overdue(newest.window, now),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use aws_lambda_events::kafka::KafkaRecord;
 use count_clicks::{CountClicks, CountSettings, CountSummary};
-use hot_products::{Clock, ManualClock, Snapshot, UnixMillis, Window, settings::Settings, store::SnapshotsTable};
+use hot_products::{Clock, ManualClock, Snapshot, UnixMillis, Window, settings::Settings};
 use local_aws::embedded::Embedded;
 use rank_products::{RankProducts, RankSettings, Request};
 use serde::Serialize;
@@ -92,7 +92,6 @@ pub(crate) struct Simulator {
     pub(crate) options: SimulatorOptions,
     count_clicks: CountClicks,
     rank_products: RankProducts,
-    snapshots: SnapshotsTable,
     batch_window: Option<Duration>,
     next_delivery: Option<UnixMillis>,
     next_window: Option<Window>,
@@ -107,15 +106,14 @@ impl Simulator {
         let read = Settings::from([
             ("COUNTERS_TABLE", tables.counters),
             ("REJECTS_TABLE", tables.rejects),
-            ("SNAPSHOTS_TABLE", tables.snapshots.clone()),
+            ("SNAPSHOTS_TABLE", tables.snapshots),
             ("TOP_N", options.top.map(|top| top.to_string()).unwrap_or_default()),
         ]);
         let settings = CountSettings::read(&read)?;
         let clock = Arc::new(ManualClock::at(start));
         Ok(Self {
             count_clicks: CountClicks::new(client.clone(), settings.clone(), clock.clone()),
-            rank_products: RankProducts::new(client.clone(), RankSettings::read(&read)?, clock.clone()),
-            snapshots: SnapshotsTable::new(client, tables.snapshots.clone()),
+            rank_products: RankProducts::new(client, RankSettings::read(&read)?, clock.clone()),
             clock,
             settings,
             topic: Topic::new(options.partitions, options.batch_size),
@@ -203,11 +201,9 @@ impl Simulator {
     async fn rank(&mut self, window: Window) -> Result<Snapshot> {
         // The window's end rather than the time of the run, because the settle time may exceed five minutes.
         let request = Request { scheduled_time: Some(window.end().to_string()), window_end: None };
-        self.rank_products.handle(&request).await.context("rank-products failed")?;
+        let ranked = self.rank_products.handle(&request).await.context("rank-products failed")?;
         self.next_window = Some(window.next());
         self.any_ranked = true;
-        // SWAP: becomes the snapshot that the handler returns, once it does; `snapshots` then goes.
-        let snapshot = self.snapshots.get(window).await?;
-        snapshot.with_context(|| format!("rank-products wrote no snapshot of {}", window.end()))
+        Ok(ranked.snapshot)
     }
 }

@@ -1,19 +1,18 @@
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::ControlFlow,
-    time::Duration,
-};
+use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnConsumedCapacity},
 };
-
-use serde::Serialize;
+use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
-use crate::{counters::Source, rejects::Rejects, time::UnixMillis};
+use crate::{
+    counters::Source,
+    rejects::{BatchRejects, RejectedBatch, attribute},
+    time::UnixMillis,
+};
 
 /// The rejected events.
 #[derive(Clone, Debug)]
@@ -22,43 +21,12 @@ pub struct RejectsTable {
     table: String,
 }
 
-/// The rejected records of one source in one batch, as stored. Reasons are texts here: who reads may be older or newer than
-/// who wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RejectedBatch {
-    /// The source.
-    pub source: String,
-    /// The lowest offset of a rejected record.
-    pub first_offset: i64,
-    /// When they were rejected.
-    pub rejected_at: UnixMillis,
-    /// How many records were rejected.
-    pub rejected: u64,
-    /// How many of them for each reason.
-    pub reasons: BTreeMap<String, u64>,
-    /// Their offsets, in the order of the batch; the first [`MAX_OFFSETS`](crate::rejects::MAX_OFFSETS).
-    pub offsets: Vec<i64>,
-    /// The first few values.
-    pub samples: Vec<RejectedSample>,
-}
-
-/// A rejected record's value, as far as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RejectedSample {
-    /// The record's offset.
-    pub offset: i64,
-    /// Why it was rejected.
-    pub reason: String,
-    /// The value's start as text, without the user's id.
-    pub value: String,
-}
-
-/// A part of what a scan of the rejected events finds.
+/// One page of a scan of the rejected events.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RejectsPage {
     /// The batches found, in no particular order.
     pub batches: Vec<RejectedBatch>,
-    /// How many items were read for them.
+    /// How many items were read to find them.
     pub scanned: u64,
     /// Read units consumed.
     pub read_units: f64,
@@ -70,45 +38,32 @@ impl RejectsTable {
         Self { client, table }
     }
 
-    /// Notes the rejected records of one source in one batch, to be kept for `retention`, and returns the write units
-    /// consumed.
+    /// Stores the rejected records of one topic partition in one batch, to be kept for `retention`, and returns the write
+    /// units consumed.
     ///
-    /// The same batch again changes nothing. A batch that was cut elsewhere and begins with the same rejected record
-    /// takes the item over only if it holds more of them.
+    /// Storing the same batch again changes nothing. A redelivered batch that was cut elsewhere and begins with the same
+    /// rejected record replaces the item only if it holds more of them.
     ///
     /// # Errors
-    /// When the write failed after all retries.
+    /// If the write failed after all retries.
     pub async fn put(
         &self,
         source: &Source,
-        rejects: &Rejects,
+        rejects: &BatchRejects,
         now: UnixMillis,
         retention: Duration,
     ) -> Result<u64, StoreError> {
-        let Some(first_offset) = rejects.first_offset() else { return Ok(0) };
-        let by_reason =
-            rejects.by_reason.iter().map(|(reason, count)| (reason.name().to_owned(), unsigned(*count))).collect();
-        let samples = rejects.samples.iter().map(|sample| {
-            AttributeValue::M(HashMap::from([
-                ("offset".into(), number(sample.offset)),
-                ("reason".into(), text(sample.reason.name())),
-                ("value".into(), text(&sample.value)),
-            ]))
-        });
+        let Some(record) = rejects.record(source, now) else { return Ok(0) };
+        let key = format!("{source} {}", record.first_offset);
+        let mut item = to_item(record).map_err(|error| StoreError::layout(&self.table, key, error.to_string()))?;
+        item.insert(attribute::EXPIRES_AT.to_owned(), number(now.plus(retention).epoch_seconds()));
         let result = self
             .client
             .put_item()
             .table_name(&self.table)
-            .item("source", text(source.as_str()))
-            .item("first_offset", number(first_offset))
-            .item("rejected", unsigned(rejects.count()))
-            .item("reasons", AttributeValue::M(by_reason))
-            .item("offsets", AttributeValue::L(rejects.offsets.iter().copied().map(number).collect()))
-            .item("samples", AttributeValue::L(samples.collect()))
-            .item("rejected_at", text(now.rfc3339()))
-            .item("expires_at", number(now.plus(retention).epoch_seconds()))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(#r) OR #r < :r")
-            .expression_attribute_names("#r", "rejected")
+            .expression_attribute_names("#r", attribute::REJECTED)
             .expression_attribute_values(":r", unsigned(rejects.count()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
@@ -122,14 +77,14 @@ impl RejectsTable {
         }
     }
 
-    /// Reads the batches rejected at `since` or later, and hands them on page by page, of at most 1 MB each, until all are
-    /// read or `each` breaks off. Whether all were read is the answer.
+    /// Reads the batches rejected at `since` or later, and passes them to `each` page by page, each of at most 1 MB, until
+    /// all are read or `each` breaks. Returns whether all were read.
     ///
-    /// The table's key is for writing: there is no other way than to scan it, at half a read unit for each 4 KB, whatever is
-    /// found.
+    /// This scans the whole table, because its key is made for writing. A scan costs half a read unit for each 4 KB,
+    /// whatever it finds.
     ///
     /// # Errors
-    /// When a read failed after all retries, or an item is not of the table's layout.
+    /// If a read failed after all retries, or an item has another layout.
     pub async fn since(
         &self,
         since: UnixMillis,
@@ -142,69 +97,31 @@ impl RejectsTable {
                 .scan()
                 .table_name(&self.table)
                 .filter_expression("#a >= :s")
-                .expression_attribute_names("#a", "rejected_at")
+                .expression_attribute_names("#a", attribute::REJECTED_AT)
                 .expression_attribute_values(":s", text(since.rfc3339()))
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .send()
                 .await
                 .map_err(|error| StoreError::call("Scan", &self.table, &error))?;
-            let found = RejectsPage {
-                batches: page.items().iter().map(|item| self.parse(item)).collect::<Result<_, _>>()?,
-                scanned: u64::try_from(page.scanned_count()).unwrap_or_default(),
-                read_units: read_units(page.consumed_capacity()),
-            };
-            let going_on = each(found).is_continue();
+            let scanned = u64::try_from(page.scanned_count()).unwrap_or_default();
+            let read_units = read_units(page.consumed_capacity());
             start = page.last_evaluated_key;
-            if start.is_none() || !going_on {
+            let items = page.items.unwrap_or_default().into_iter();
+            let batches = items.map(|item| self.parse(item)).collect::<Result<_, _>>()?;
+            let flow = each(RejectsPage { batches, scanned, read_units });
+            if start.is_none() || flow.is_break() {
                 return Ok(start.is_none());
             }
         }
     }
 
-    fn parse(&self, item: &HashMap<String, AttributeValue>) -> Result<RejectedBatch, StoreError> {
-        let read = || {
-            Some(RejectedBatch {
-                source: item.get("source")?.as_s().ok()?.clone(),
-                first_offset: offset(item.get("first_offset")?)?,
-                rejected_at: UnixMillis::parse_rfc3339(item.get("rejected_at")?.as_s().ok()?).ok()?,
-                rejected: whole(item.get("rejected")?)?,
-                reasons: item
-                    .get("reasons")?
-                    .as_m()
-                    .ok()?
-                    .iter()
-                    .map(|(reason, count)| Some((reason.clone(), whole(count)?)))
-                    .collect::<Option<_>>()?,
-                offsets: item.get("offsets")?.as_l().ok()?.iter().map(offset).collect::<Option<_>>()?,
-                samples: item
-                    .get("samples")?
-                    .as_l()
-                    .ok()?
-                    .iter()
-                    .map(|sample| {
-                        let sample = sample.as_m().ok()?;
-                        Some(RejectedSample {
-                            offset: offset(sample.get("offset")?)?,
-                            reason: sample.get("reason")?.as_s().ok()?.clone(),
-                            value: sample.get("value")?.as_s().ok()?.clone(),
-                        })
-                    })
-                    .collect::<Option<_>>()?,
-            })
-        };
-        read().ok_or_else(|| {
-            let source = item.get("source").and_then(|source| source.as_s().ok()).map_or("?", String::as_str);
-            let first = item.get("first_offset").and_then(|first| first.as_n().ok()).map_or("?", String::as_str);
-            StoreError::layout(&self.table, format!("{source} {first}"), "is not of the rejected events' layout")
+    fn parse(&self, item: HashMap<String, AttributeValue>) -> Result<RejectedBatch, StoreError> {
+        let source = item.get(attribute::SOURCE).and_then(|source| source.as_s().ok()).cloned();
+        let first = item.get(attribute::FIRST_OFFSET).and_then(|first| first.as_n().ok()).cloned();
+        from_item(item).map_err(|error| {
+            let key = format!("{} {}", source.as_deref().unwrap_or("?"), first.as_deref().unwrap_or("?"));
+            StoreError::layout(&self.table, key, format!("does not have the layout of the rejected events: {error}"))
         })
     }
-}
-
-fn offset(value: &AttributeValue) -> Option<i64> {
-    value.as_n().ok()?.parse().ok()
-}
-
-fn whole(value: &AttributeValue) -> Option<u64> {
-    value.as_n().ok()?.parse().ok()
 }

@@ -6,7 +6,7 @@ use super::{
     Line, MONTH_HOURS, Measured, Price, PriceList, RANKINGS, Row,
     counting::Counting,
     logs::Log,
-    snapshot::{snapshot_bytes, snapshot_write_units},
+    snapshot::{sample_minutes_bytes, sample_minutes_write_units, snapshot_bytes, snapshot_write_units},
 };
 use crate::{
     assumptions::{LOG_RETENTION, RETENTION, SNAPSHOT_RETENTION},
@@ -78,10 +78,11 @@ impl Costs<'_> {
             (way.bytes_per_minute + items) * retention_minutes / GB * prices.dynamodb_storage.price
         };
         let snapshot_bytes = snapshot_bytes() as f64;
+        let minutes_bytes = sample_minutes_bytes();
         let snapshot_months = SNAPSHOT_RETENTION.as_secs_f64() / MONTH_SECONDS;
-        let snapshots = RANKINGS * snapshot_write_units() as f64 * write_unit
+        let snapshots = RANKINGS * (snapshot_write_units() + sample_minutes_write_units()) as f64 * write_unit
             + RANKINGS * (snapshot_bytes / READ_UNIT_BYTES).ceil() * EVENTUAL_READ_UNITS * read_unit
-            + snapshot_bytes * snapshot_months * RANKINGS / GB
+            + (snapshot_bytes + minutes_bytes as f64) * snapshot_months * RANKINGS / GB
                 * (prices.dynamodb_storage.price + prices.dynamodb_recovery.price);
         vec![
             line("counters: write units", self.by_way(|way| way.write_units_per_second * MONTH_SECONDS * write_unit)),

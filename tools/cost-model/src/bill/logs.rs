@@ -2,7 +2,7 @@
 
 use count_clicks::CountSummary;
 use hot_products::UnixMillis;
-use rank_products::Summary as RankSummary;
+use rank_products::RankSummary;
 use serde_json::Value;
 
 use crate::assumptions::{BATCH_SIZE, TOP_N};

@@ -1,6 +1,10 @@
 //! The size of a snapshot and what writing it costs.
 
-use hot_products::counters::attribute;
+use hot_products::{
+    Window,
+    counters::attribute,
+    snapshot::{MINUTES_BOARD, ProductMinutes},
+};
 
 use crate::{
     assumptions::TOP_N,
@@ -27,6 +31,39 @@ pub(super) fn snapshot_bytes() -> usize {
         + field("distinct_products", 4)
         + field(attribute::EXPIRES_AT, 6)
         + field("products", 3 + products)
+}
+
+/// The clicks per minute of a snapshot's products in a shop in which most counts have one or two digits.
+fn sample_minutes() -> Vec<ProductMinutes> {
+    let counts = || vec![42; Window::MINUTES as usize];
+    (1..=TOP_N).map(|rank| ProductMinutes { product_id: format!("p{rank}"), clicks_per_minute: counts() }).collect()
+}
+
+/// The size of the item that holds the clicks per minute of `products`, in bytes.
+pub fn minutes_bytes(products: &[ProductMinutes]) -> usize {
+    let time = "2022-12-27T16:50:00Z".len();
+    let field = |name: &str, value: usize| name.len() + value;
+    let product = |product: &ProductMinutes| {
+        let counts = product.clicks_per_minute.iter().map(|clicks| 1 + number_bytes(u64::from(*clicks))).sum::<usize>();
+        // A map has 3 bytes and one per entry, and so has a list.
+        1 + 3 + field("product_id", product.product_id.len()) + 1 + field("clicks_per_minute", 3 + counts) + 1
+    };
+    field("board", MINUTES_BOARD.len())
+        + field("window_end", time)
+        + field("window_start", time)
+        + field("generated_at", time + ".123".len())
+        + field(attribute::EXPIRES_AT, 6)
+        + field("products", 3 + products.iter().map(product).sum::<usize>())
+}
+
+/// The size of a snapshot's clicks per minute, in bytes.
+pub(super) fn sample_minutes_bytes() -> usize {
+    minutes_bytes(&sample_minutes())
+}
+
+/// The write units of a snapshot's clicks per minute.
+pub(super) fn sample_minutes_write_units() -> u64 {
+    write_units(0, sample_minutes_bytes())
 }
 
 /// The write units of a snapshot.

@@ -8,6 +8,7 @@ use cost_model::{
     bill::{Bill, Catalogue, Measured, Way},
     load::{Estimate, Load},
 };
+use hot_products::defaults::BATCH_WINDOW;
 use humantime::format_duration;
 use local_aws::template::{self, TEMPLATE};
 use serde::Serialize;
@@ -45,13 +46,13 @@ pub(crate) struct CostArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     products: u32,
     /// The batch window, up to 5m
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    window: Duration,
+    #[arg(long, default_value_t = BATCH_WINDOW.into(), value_parser = duration::<humantime::Duration>)]
+    window: humantime::Duration,
     /// What the records are keyed by
     #[arg(long, default_value = "product")]
     keyed_by: Key,
     /// Largest delay of an event behind the newest event before it
-    #[arg(long, default_value = "2s", value_parser = duration)]
+    #[arg(long, default_value = "2s", value_parser = duration::<Duration>)]
     disorder: Duration,
     /// Pollers that Lambda runs; without it, as many as prevent full batches
     #[arg(long)]
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &CostArgs) -> Result<()> {
         costs::whole(args.products.into()),
         args.partitions,
         load.keyed_by.name(),
-        format_duration(args.window),
+        args.window,
         region.name,
         args.region,
         catalogue.currency,
@@ -118,9 +119,9 @@ pub(crate) fn run(args: &CostArgs) -> Result<()> {
 impl CostArgs {
     fn load(&self) -> Result<Load> {
         ensure!(
-            self.window <= MAX_WINDOW,
+            *self.window <= MAX_WINDOW,
             "the window {} is longer than the {} that Lambda allows",
-            format_duration(self.window),
+            self.window,
             format_duration(MAX_WINDOW)
         );
         if let Some(pollers) = self.pollers {
@@ -131,7 +132,7 @@ impl CostArgs {
             );
         }
         Ok(Load {
-            window: self.window,
+            window: self.window.into(),
             disorder: self.disorder,
             pollers: self.pollers,
             ..Load::new(self.clicks_per_second, self.partitions, self.products, self.keyed_by.into())

@@ -44,7 +44,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "2022-12-27T16:00:00Z", value_parser = time)]
     start: UnixMillis,
     /// Largest delay of an event behind the newest event before it, such as 30s or 2m
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = duration::<Duration>)]
     disorder: Duration,
     /// Share of events that are not clicks, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = share)]

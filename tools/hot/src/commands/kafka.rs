@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use hot_products::defaults::BATCH_SIZE;
 use kafka::{
     invoke::Function,
     source::{self, SourceOptions, StartOffset},
@@ -49,16 +50,16 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "NAME", default_value = "count-clicks")]
     function_name: String,
     /// Largest number of records in a batch; its payload is at most 6 MB
-    #[arg(long, default_value_t = 10_000, value_parser = whole(1..=10_000))]
+    #[arg(long, default_value_t = BATCH_SIZE, value_parser = whole(1..=BATCH_SIZE))]
     batch_size: usize,
     /// How long to collect records for a batch that is not full
-    #[arg(long, default_value = "5s", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_parser = duration::<Duration>)]
     window: Duration,
     /// How long to wait for the function's answer
-    #[arg(long, default_value = "90s", value_parser = duration)]
+    #[arg(long, default_value = "90s", value_parser = duration::<Duration>)]
     timeout: Duration,
     /// Longest wait between two deliveries of a batch that fails
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = duration::<Duration>)]
     max_backoff: Duration,
     /// Print JSON on standard output: a line at the start, and a line with what was delivered at the end
     #[arg(long)]

@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use hot_products::{Minute, Snapshot, UnixMillis, snapshot::MAX_TOP_N, time::bound};
+use hot_products::{
+    Minute, Snapshot, UnixMillis, defaults::BATCH_SIZE, schedule::RANKING_DELAY, snapshot::MAX_TOP_N, time::bound,
+};
 use indicatif::ProgressBar;
 use local_aws::embedded::Embedded;
 use serde_json::json;
@@ -48,19 +50,19 @@ pub(crate) struct ReplayArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     partitions: u32,
     /// Largest number of records in a batch
-    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
+    #[arg(long, default_value_t = BATCH_SIZE, value_parser = at_least_one)]
     batch_size: usize,
     /// Products in a snapshot
     #[arg(long, default_value_t = 10, value_parser = whole(1..=MAX_TOP_N))]
     top: usize,
     /// Delay between the end of a window and its ranking
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    settle: Duration,
+    #[arg(long, default_value_t = RANKING_DELAY.into(), value_parser = duration::<humantime::Duration>)]
+    settle: humantime::Duration,
     /// Also print the clicks of each product in each minute
     #[arg(long)]
     minutes: bool,
     /// Largest gap between two events. An event further ahead is rejected as a mistake, and does not move the clock
-    #[arg(long, default_value = "30d", value_parser = duration)]
+    #[arg(long, default_value = "30d", value_parser = duration::<Duration>)]
     max_gap: Duration,
 }
 
@@ -70,7 +72,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<()> {
         partitions: args.partitions,
         batch_size: args.batch_size,
         top: Some(args.top),
-        settle: args.settle,
+        settle: args.settle.into(),
     };
     let dynamodb = Embedded::start(0, None).await?;
     let mut replay = Replay::new(&dynamodb, options, args.max_gap)?;

@@ -1,12 +1,11 @@
 //! `hot top`
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use console::Term;
-use hot_products::{Clock, Snapshot, SystemClock, UnixMillis, Window, store::SnapshotsTable, time::bound};
-use read_board::cache::until_next_snapshot;
+use hot_products::{Clock, Snapshot, SystemClock, UnixMillis, Window, schedule, store::SnapshotsTable, time::bound};
 use terminal::{
     shutdown::Stop,
     text::{complain, print, safe},
@@ -19,9 +18,6 @@ use crate::{
     show,
     status::{NO_SNAPSHOT, freshness},
 };
-
-/// How long `--watch` waits before it looks again for an overdue snapshot.
-const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// Lines of the `--watch` view besides the products, with room for wrapped lines.
 const FRAME_LINES: usize = 11;
@@ -112,10 +108,10 @@ async fn watch(table: &SnapshotsTable, output: Output) -> Result<()> {
             found = table.newest() => found,
             () = &mut stop => return Ok(()),
         };
-        let mut wait = RETRY_DELAY;
+        let mut wait = schedule::RETRY;
         let problem = match found {
             Ok(Some(newest)) => {
-                wait = until_next_snapshot(newest.window, SystemClock.now());
+                wait = schedule::until_next(newest.window, SystemClock.now());
                 if shown.as_ref() != Some(&newest) {
                     output.snapshot(&newest)?;
                 }

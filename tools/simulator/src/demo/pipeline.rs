@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use count_clicks::CountSummary;
-use hot_products::{Minute, UnixMillis, Window};
+use hot_products::{
+    Minute, UnixMillis, Window,
+    defaults::{BATCH_SIZE, BATCH_WINDOW},
+    schedule::RANKING_DELAY,
+};
 use local_aws::embedded::Embedded;
 use serde::Serialize;
 
@@ -16,12 +20,6 @@ use crate::{
 
 /// How many partitions the topic has.
 const PARTITIONS: u32 = 4;
-/// The most records in a batch, the default in `infra/template.yaml`.
-const BATCH_SIZE: usize = 10_000;
-/// How long a batch gathers records, the default in `infra/template.yaml`.
-const BATCH_WINDOW: Duration = Duration::from_secs(30);
-/// How long after its end a window is ranked, as the schedule in `infra/template.yaml` has it.
-const SETTLE: Duration = Duration::from_mins(1);
 /// How many records a delivery of garbage has.
 const GARBAGE: usize = 200;
 
@@ -60,7 +58,8 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// A shop that opens at `start`, a full minute, over the empty tables of `dynamodb`.
     pub(super) fn new(dynamodb: &Embedded, shop: Shop, start: UnixMillis) -> Result<Self> {
-        let options = SimulatorOptions { partitions: PARTITIONS, batch_size: BATCH_SIZE, top: None, settle: SETTLE };
+        let options =
+            SimulatorOptions { partitions: PARTITIONS, batch_size: BATCH_SIZE, top: None, settle: RANKING_DELAY };
         let mut simulator = Simulator::new(dynamodb, options, start)?;
         // The first window with sixty minutes of clicks.
         let before = Window::ended_by(start.plus(Duration::from_mins(Window::MINUTES as u64 - 1)));
