@@ -374,10 +374,14 @@ fn decode(seed: u64, event: &Event) -> DecodedBatch {
     let outcomes = batch.clicks() + batch.repeated + batch.ignored + batch.stale() + batch.rejected();
     assert_eq!((outcomes, batch.records), (event.fates.len() as u64, event.fates.len() as u64), "seed {seed}");
     let counted: HashSet<i64> =
-        batch.sources.iter().flat_map(|source| &source.clicks).map(|click| click.offset).collect();
-    let rejected: HashSet<i64> = batch.sources.iter().flat_map(|source| &source.rejects.offsets).copied().collect();
-    let left_out: HashMap<i64, Cause> =
-        batch.sources.iter().flat_map(|source| &source.left_out).map(|record| (record.offset, record.cause)).collect();
+        batch.partitions.iter().flat_map(|source| &source.clicks).map(|click| click.offset).collect();
+    let rejected: HashSet<i64> = batch.partitions.iter().flat_map(|source| &source.rejects.offsets).copied().collect();
+    let left_out: HashMap<i64, Cause> = batch
+        .partitions
+        .iter()
+        .flat_map(|source| &source.left_out)
+        .map(|record| (record.offset, record.cause))
+        .collect();
     let mut at_least: HashMap<&str, u64> = HashMap::new();
     for (offset, fate) in &event.fates {
         let right = match fate {

@@ -15,8 +15,8 @@ use std::{
 use aws_sdk_dynamodb::Client;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    Clock, ManualClock, Reason, Source, SystemClock, UnixMillis, Window, rejects::BatchRejects, settings::Settings,
-    store::RejectsTable, time::bound,
+    Clock, ManualClock, Reason, SystemClock, TopicPartition, UnixMillis, Window, rejects::BatchRejects,
+    settings::Settings, store::RejectsTable, time::bound,
 };
 use hot_products_tests::process::{HotDynamoDb, Process, Terminal, free_port, hot, wait_for};
 use local_aws::{
@@ -353,7 +353,7 @@ async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a
         rejects.push(offset, Reason::NotJson, Some(&[b'x'; 1024]));
     }
     for number in 0..300 {
-        let source = Source::new(&format!("many-{number}"), None);
+        let source = TopicPartition::new(&format!("many-{number}"), None);
         table.put(&source, &rejects, now, Duration::from_hours(1)).await.expect("the rejects are stored");
     }
     let (mut pages, mut found) = (0, 0);

@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::{
 };
 use count_clicks::{CountClicks, CountSettings, CountSummary};
 use hot_products::{
-    Bucket, Clock, ItemKey, ManualClock, Minute, Shard, Source, SystemClock, UnixMillis, Window,
+    Bucket, Clock, ItemKey, ManualClock, Minute, Shard, SystemClock, TopicPartition, UnixMillis, Window,
     protocol::{CounterUpdate, Update, UpdateOutcome},
     settings::Settings,
     store::CountersTable,
@@ -179,7 +179,7 @@ impl Shop {
         }
         let summary = self.deliver("clicks-2", &lines, 2_000).await;
         assert_eq!((summary.counted, summary.already_counted), (500, 0));
-        let source = Source::new("clicks-2", None);
+        let source = TopicPartition::new("clicks-2", None);
         let first = ItemKey::first(Bucket { minute: self.minute(10), shard: Shard::of(&products[0]) }, &source);
         let chain = [first, first.next(), first.next().next()];
         let mut counters = 0;
@@ -202,7 +202,7 @@ impl Shop {
     async fn a_piece_that_is_counted_is_refused_with_its_item(&self) {
         let table = CountersTable::new(self.client.clone(), self.tables.counters.clone());
         let retention = Duration::from_hours(26);
-        let source = Source::new("clicks-2", None);
+        let source = TopicPartition::new("clicks-2", None);
         let product = products_of_a_shard(1, 250).remove(0);
         let bucket = Bucket { minute: self.minute(10), shard: Shard::of(&product) };
         let update = |first, last| {

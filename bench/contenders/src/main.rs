@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 };
 use count_clicks::{
     CountSettings,
-    batch::{DecodedBatch, SourceBatch},
+    batch::{DecodedBatch, PartitionBatch},
 };
 use futures_util::{StreamExt, stream};
 use hot_products::{
@@ -74,7 +74,7 @@ impl Function {
         )?;
         let mut summary = WriteSummary { records: batch.records, ..WriteSummary::default() };
         let runs = batch
-            .sources
+            .partitions
             .iter()
             .flat_map(|source| source.buckets.iter().map(move |(bucket, run)| (source, *bucket, run)));
         let updates = runs.flat_map(|(source, bucket, run)| match self.strategy {
@@ -120,12 +120,12 @@ impl Function {
 
     fn add_once(
         &self,
-        source: &SourceBatch,
+        source: &PartitionBatch,
         bucket: Bucket,
         product: &str,
         clicks: &Clicks,
     ) -> UpdateItemFluentBuilder {
-        self.update(product, format!("{} {}", bucket.minute, source.source))
+        self.update(product, format!("{} {}", bucket.minute, source.partition))
             .update_expression("SET last_offset = :l ADD clicks :n")
             .condition_expression("attribute_not_exists(last_offset) OR last_offset < :f")
             .expression_attribute_values(":f", AttributeValue::N(clicks.first.to_string()))

@@ -65,9 +65,9 @@ impl fmt::Display for Bucket {
 
 /// One Kafka topic partition in one life of its topic: `clicks-0`, or `clicks-0@2` in the topic's second life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(String);
+pub struct TopicPartition(String);
 
-impl Source {
+impl TopicPartition {
     /// The source of `topic_partition`, as a batch's `records` name it. Offsets start anew when a topic is recreated
     /// or moved to another cluster: a new `epoch` then tells its records from the old ones.
     pub fn new(topic_partition: &str, epoch: Option<NonZeroU32>) -> Self {
@@ -79,7 +79,7 @@ impl Source {
 
     /// The source of the item with this sort key, be it its first in a bucket or one that it goes on in.
     pub fn of_item(sort_key: &str) -> Self {
-        Self(sort_key.split_once('+').map_or(sort_key, |(source, _)| source).to_owned())
+        Self(sort_key.split_once('+').map_or(sort_key, |(partition, _)| partition).to_owned())
     }
 
     /// As the tables' keys have it.
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -100,15 +100,15 @@ pub struct ItemKey<'a> {
     /// The partition key.
     pub bucket: Bucket,
     /// The sort key, but for `overflow`.
-    pub source: &'a Source,
+    pub partition: &'a TopicPartition,
     /// 0 for a source's first item in the bucket; the number behind `+` for the items it goes on in.
     pub overflow: u32,
 }
 
 impl<'a> ItemKey<'a> {
     /// The first item of a source in a bucket.
-    pub fn first(bucket: Bucket, source: &'a Source) -> Self {
-        Self { bucket, source, overflow: 0 }
+    pub fn first(bucket: Bucket, partition: &'a TopicPartition) -> Self {
+        Self { bucket, partition, overflow: 0 }
     }
 
     /// The item that counting goes on in when this one is closed.
@@ -120,8 +120,8 @@ impl<'a> ItemKey<'a> {
     /// The sort key: `clicks-0`, then `clicks-0+1`, …; `+` is no character of a topic's name.
     pub fn sort_key(&self) -> String {
         match self.overflow {
-            0 => self.source.0.clone(),
-            overflow => format!("{}+{overflow}", self.source),
+            0 => self.partition.0.clone(),
+            overflow => format!("{}+{overflow}", self.partition),
         }
     }
 }
@@ -140,14 +140,17 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_design() {
         let bucket = Bucket { minute: Minute::of(UnixMillis(1_672_159_801_234)), shard: Shard(3) };
-        let source = Source::new("clicks-0", None);
-        let key = ItemKey::first(bucket, &source);
+        let partition = TopicPartition::new("clicks-0", None);
+        let key = ItemKey::first(bucket, &partition);
         assert_eq!(key.bucket.to_string(), "2022-12-27T16:50Z#3");
         assert_eq!(key.sort_key(), "clicks-0");
         assert_eq!(key.next().next().sort_key(), "clicks-0+2");
-        let recreated = Source::new("clicks-0", NonZeroU32::new(2));
+        let recreated = TopicPartition::new("clicks-0", NonZeroU32::new(2));
         assert_eq!(ItemKey::first(bucket, &recreated).next().sort_key(), "clicks-0@2+1");
-        assert_eq!([Source::of_item("clicks-0@2"), Source::of_item("clicks-0@2+1")], [recreated.clone(), recreated]);
+        assert_eq!(
+            [TopicPartition::of_item("clicks-0@2"), TopicPartition::of_item("clicks-0@2+1")],
+            [recreated.clone(), recreated]
+        );
     }
 
     #[test]

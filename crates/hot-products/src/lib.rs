@@ -30,6 +30,6 @@ pub mod time;
 
 pub use click::{Classification, Event, Policy, ProductId, Reason};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use counters::{Bucket, ItemKey, Shard, Source};
+pub use counters::{Bucket, ItemKey, Shard, TopicPartition};
 pub use snapshot::{RankedProduct, Snapshot, SnapshotMinutes};
 pub use time::{Minute, UnixMillis, Window};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     click::Reason,
-    counters::Source,
+    counters::TopicPartition,
     time::{UnixMillis, fixed_width},
 };
 
@@ -97,7 +97,7 @@ impl BatchRejects {
     }
 
     /// The record to store of a batch of `source` that was rejected at the time `now`. `None` when nothing was rejected.
-    pub fn record(&self, source: &Source, now: UnixMillis) -> Option<RejectedBatch> {
+    pub fn record(&self, source: &TopicPartition, now: UnixMillis) -> Option<RejectedBatch> {
         Some(RejectedBatch {
             source: source.as_str().to_owned(),
             first_offset: self.offsets.iter().copied().min()?,
@@ -140,7 +140,7 @@ mod tests {
         for offset in 0..20_000 {
             rejects.push(offset + 7, if offset % 2 == 0 { Reason::NotJson } else { Reason::NoValue }, Some(b"x"));
         }
-        let record = rejects.record(&Source::new("clicks-0", None), UnixMillis(0)).unwrap();
+        let record = rejects.record(&TopicPartition::new("clicks-0", None), UnixMillis(0)).unwrap();
         assert_eq!((rejects.count(), record.first_offset), (20_000, 7));
         assert_eq!(rejects.by_reason[&Reason::NotJson], 10_000);
         assert_eq!((rejects.offsets.len(), rejects.samples.len()), (MAX_OFFSETS, MAX_SAMPLES));
@@ -151,7 +151,7 @@ mod tests {
         let mut rejects = BatchRejects::default();
         rejects.push(9, Reason::NotJson, Some(b"x"));
         rejects.push(-4, Reason::NoValue, None);
-        let record = rejects.record(&Source::new("clicks-0", None), UnixMillis(1_672_159_861_000)).unwrap();
+        let record = rejects.record(&TopicPartition::new("clicks-0", None), UnixMillis(1_672_159_861_000)).unwrap();
         let item = to_item(&record).unwrap();
         let mut names: Vec<_> = item.keys().map(String::as_str).collect();
         names.sort_unstable();

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, ops::Range};
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
-    Bucket, Classification, Minute, Policy, Reason, Shard, Source, UnixMillis, click::Text, protocol::Click,
+    Bucket, Classification, Minute, Policy, Reason, Shard, TopicPartition, UnixMillis, click::Text, protocol::Click,
     rejects::BatchRejects,
 };
 
@@ -18,7 +18,7 @@ use crate::envelope::{Envelope, EnvelopeRecord, Object};
 #[derive(Debug, Default)]
 pub struct DecodedBatch {
     /// The topic partitions, in the order of their names.
-    pub sources: Vec<SourceBatch>,
+    pub partitions: Vec<PartitionBatch>,
     /// All records of the event.
     pub records: u64,
     /// Records whose action is not counted.
@@ -32,9 +32,9 @@ pub struct DecodedBatch {
 
 /// The records of one topic partition in a batch.
 #[derive(Debug)]
-pub struct SourceBatch {
+pub struct PartitionBatch {
     /// The topic partition.
-    pub source: Source,
+    pub partition: TopicPartition,
     /// The clicks to count: bucket after bucket, and by offset within a bucket.
     pub clicks: Vec<Click>,
     /// Which of `clicks` belong to which bucket; each bucket once.
@@ -86,36 +86,38 @@ impl DecodedBatch {
     ) -> Result<Self, NotAnMskBatch> {
         let mut decoder = Decoder { policy, now, batch: Self::default(), value: Vec::new() };
         for (name, records) in Envelope::parse(event)?.records {
-            decoder.source(Source::new(&name.0, epoch), records);
+            decoder.partition(TopicPartition::new(&name.0, epoch), records);
         }
         Ok(decoder.batch)
     }
 
-    /// The id of a product of [`SourceBatch::clicks`].
+    /// The id of a product of [`PartitionBatch::clicks`].
     pub fn product(&self, number: u32) -> &str {
         &self.products.ids[number as usize]
     }
 
     /// Records to count.
     pub fn clicks(&self) -> u64 {
-        self.sources.iter().map(|source| source.clicks.len() as u64).sum()
+        self.partitions.iter().map(|partition| partition.clicks.len() as u64).sum()
     }
 
     /// Records that are too old to be counted.
     pub fn stale(&self) -> u64 {
-        let stale = |source: &SourceBatch| source.left_out.iter().filter(|record| record.cause == Cause::Stale).count();
-        self.sources.iter().map(|source| stale(source) as u64).sum()
+        let stale = |partition: &PartitionBatch| {
+            partition.left_out.iter().filter(|record| record.cause == Cause::Stale).count()
+        };
+        self.partitions.iter().map(|partition| stale(partition) as u64).sum()
     }
 
     /// Records that were rejected.
     pub fn rejected(&self) -> u64 {
-        self.sources.iter().map(|source| source.rejects.count()).sum()
+        self.partitions.iter().map(|partition| partition.rejects.count()).sum()
     }
 
     /// The rejected records by reason.
     pub fn rejected_by_reason(&self) -> BTreeMap<Reason, u64> {
         let mut rejected = BTreeMap::new();
-        for (reason, count) in self.sources.iter().flat_map(|source| &source.rejects.by_reason) {
+        for (reason, count) in self.partitions.iter().flat_map(|partition| &partition.rejects.by_reason) {
             *rejected.entry(*reason).or_default() += count;
         }
         rejected
@@ -156,9 +158,9 @@ struct Decoder<'p> {
 
 impl Decoder<'_> {
     /// Adds the records of one topic partition.
-    fn source(&mut self, source: Source, records: Vec<Object<EnvelopeRecord<'_>>>) {
-        let mut source = SourceBatch {
-            source,
+    fn partition(&mut self, partition: TopicPartition, records: Vec<Object<EnvelopeRecord<'_>>>) {
+        let mut partition = PartitionBatch {
+            partition,
             clicks: Vec::new(),
             buckets: Vec::new(),
             left_out: Vec::new(),
@@ -167,22 +169,22 @@ impl Decoder<'_> {
         let mut clicks = Vec::with_capacity(records.len());
         self.batch.records += records.len() as u64;
         for Object(record) in records {
-            clicks.extend(self.record(record, &mut source));
+            clicks.extend(self.record(record, &mut partition));
         }
-        self.batch.repeated += source.group(clicks);
-        self.batch.sources.push(source);
+        self.batch.repeated += partition.group(clicks);
+        self.batch.partitions.push(partition);
     }
 
     /// Classifies a record. Returns it when it is a click to count.
-    fn record(&mut self, record: EnvelopeRecord<'_>, source: &mut SourceBatch) -> Option<BucketClick> {
+    fn record(&mut self, record: EnvelopeRecord<'_>, partition: &mut PartitionBatch) -> Option<BucketClick> {
         let EnvelopeRecord { offset, value } = record;
         let Some(Text(value)) = value else {
-            source.reject(offset, Reason::NoValue, None);
+            partition.reject(offset, Reason::NoValue, None);
             return None;
         };
         self.value.clear();
         if STANDARD.decode_append(value.as_bytes(), &mut self.value).is_err() {
-            source.reject(offset, Reason::NotBase64, Some(value.as_bytes()));
+            partition.reject(offset, Reason::NotBase64, Some(value.as_bytes()));
             return None;
         }
         match self.policy.classify(self.now, &self.value) {
@@ -193,14 +195,14 @@ impl Decoder<'_> {
                 return Some((bucket, offset, self.batch.products.number(product)));
             }
             Classification::Ignored => self.batch.ignored += 1,
-            Classification::Stale(_) => source.left_out.push(LeftOut { offset, cause: Cause::Stale }),
-            Classification::Rejected(reason) => source.reject(offset, reason, Some(&self.value)),
+            Classification::Stale(_) => partition.left_out.push(LeftOut { offset, cause: Cause::Stale }),
+            Classification::Rejected(reason) => partition.reject(offset, reason, Some(&self.value)),
         }
         None
     }
 }
 
-impl SourceBatch {
+impl PartitionBatch {
     fn reject(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>) {
         self.left_out.push(LeftOut { offset, cause: Cause::Rejected(reason) });
         self.rejects.push(offset, reason, value);
@@ -255,10 +257,15 @@ mod tests {
     /// The clicks of a batch as text: topic partition, bucket, offset and product.
     fn clicks(batch: &DecodedBatch) -> Vec<String> {
         let mut texts = Vec::new();
-        for source in &batch.sources {
-            for (bucket, clicks) in &source.buckets {
-                for click in &source.clicks[clicks.clone()] {
-                    texts.push(format!("{} {bucket} {} {}", source.source, click.offset, batch.product(click.product)));
+        for partition in &batch.partitions {
+            for (bucket, clicks) in &partition.buckets {
+                for click in &partition.clicks[clicks.clone()] {
+                    texts.push(format!(
+                        "{} {bucket} {} {}",
+                        partition.partition,
+                        click.offset,
+                        batch.product(click.product)
+                    ));
                 }
             }
         }
@@ -279,9 +286,9 @@ mod tests {
         assert_eq!(texts[0], "clicks-0 2022-12-27T16:45Z#1 102 p7");
         let product = "7 caffè ☕ \"doppio\" #1";
         assert!(texts.iter().any(|click| click.ends_with(product)), "{texts:#?}");
-        for source in &batch.sources {
-            for (_, clicks) in &source.buckets {
-                assert!(source.clicks[clicks.clone()].is_sorted_by_key(|click| click.offset));
+        for partition in &batch.partitions {
+            for (_, clicks) in &partition.buckets {
+                assert!(partition.clicks[clicks.clone()].is_sorted_by_key(|click| click.offset));
             }
         }
         assert_eq!(batch.newest_event_time, Some(UnixMillis(1_672_159_799_000)));
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn every_kind_of_bad_record_is_rejected_for_its_own_reason() {
         let batch = decode(REJECTS);
-        let rejects = &batch.sources[0].rejects;
+        let rejects = &batch.partitions[0].rejects;
         let by_reason = &rejects.by_reason;
         let reasons: Vec<_> = by_reason.iter().map(|(reason, count)| (reason.name(), *count)).collect();
         assert_eq!(
@@ -322,10 +329,11 @@ mod tests {
         assert_eq!(batch.rejected_by_reason(), *by_reason);
         assert_eq!((batch.records, batch.clicks()), (19, 3), "the valid ones among them are counted");
         assert_eq!(batch.rejected(), 16);
-        let left_out = |offset| batch.sources[0].left_out.iter().find(|record| record.offset == offset).unwrap().cause;
+        let left_out =
+            |offset| batch.partitions[0].left_out.iter().find(|record| record.offset == offset).unwrap().cause;
         assert_eq!(left_out(301), Cause::Rejected(Reason::NoValue));
         assert_eq!(left_out(316), Cause::Rejected(Reason::EventTimeInFuture));
-        assert_eq!(batch.sources[0].left_out.len(), 16);
+        assert_eq!(batch.partitions[0].left_out.len(), 16);
         assert!(rejects.samples.iter().all(|sample| !sample.value.contains("u_1233")));
     }
 
@@ -356,10 +364,10 @@ mod tests {
             (r#"{"offset":5,"value":"😀"}"#, Reason::NotBase64),
         ] {
             let batch = one(record);
-            let source = &batch.sources[0];
-            assert_eq!(source.rejects.by_reason.keys().collect::<Vec<_>>(), [&reason], "{record}");
-            assert_eq!(source.rejects.offsets, [5], "{record}");
-            assert_eq!(source.left_out, [LeftOut { offset: 5, cause: Cause::Rejected(reason) }], "{record}");
+            let partition = &batch.partitions[0];
+            assert_eq!(partition.rejects.by_reason.keys().collect::<Vec<_>>(), [&reason], "{record}");
+            assert_eq!(partition.rejects.offsets, [5], "{record}");
+            assert_eq!(partition.left_out, [LeftOut { offset: 5, cause: Cause::Rejected(reason) }], "{record}");
         }
     }
 
@@ -368,7 +376,7 @@ mod tests {
         let value = STANDARD.encode_to_string(r#"{"event_time":0,"product_id":"p1","action":"click"}"#);
         let batch = one(&format!(r#"{{"offset":7,"value":"{value}"}}"#));
         assert_eq!((batch.stale(), batch.rejected()), (1, 0));
-        assert_eq!(batch.sources[0].left_out, [LeftOut { offset: 7, cause: Cause::Stale }]);
+        assert_eq!(batch.partitions[0].left_out, [LeftOut { offset: 7, cause: Cause::Stale }]);
     }
 
     #[test]
@@ -409,14 +417,14 @@ mod tests {
     fn a_record_that_a_batch_holds_twice_is_counted_once() {
         let record = format!(r#"{{"offset":1,"value":"{}"}}"#, click());
         let batch = decode(&format!(r#"{{"records":{{"a-0":[{record},{record},{record}],"a-1":[{record}]}}}}"#));
-        assert_eq!((batch.records, batch.clicks(), batch.repeated, batch.sources.len()), (4, 2, 2, 2));
+        assert_eq!((batch.records, batch.clicks(), batch.repeated, batch.partitions.len()), (4, 2, 2, 2));
     }
 
     #[test]
     fn clicks_are_sorted_by_offset() {
         let record = |offset| format!(r#"{{"offset":{offset},"value":"{}"}}"#, click());
         let batch = decode(&format!(r#"{{"records":{{"a-0":[{},{},{}]}}}}"#, record(9), record(3), record(5)));
-        let offsets: Vec<_> = batch.sources[0].clicks.iter().map(|click| click.offset).collect();
+        let offsets: Vec<_> = batch.partitions[0].clicks.iter().map(|click| click.offset).collect();
         assert_eq!(offsets, [3, 5, 9]);
     }
 

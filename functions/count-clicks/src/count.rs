@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hot_products::{
-    Bucket, ItemKey, Source,
+    Bucket, ItemKey, TopicPartition,
     protocol::{Chain, ChainWrite, Click, Limits, UpdateOutcome, uncounted_after},
     store::{CountersTable, StoreError},
 };
@@ -54,11 +54,11 @@ impl ChainCounter<'_> {
     /// `should_continue` before each write.
     pub(crate) async fn count(
         &self,
-        (bucket, source): (Bucket, &Source),
+        (bucket, partition): (Bucket, &TopicPartition),
         clicks: &[Click],
         should_continue: impl Fn() -> bool,
     ) -> Progress {
-        let mut chain = Chain::resume(Limits::TABLE, self.cursors.get(bucket, source));
+        let mut chain = Chain::resume(Limits::TABLE, self.cursors.get(bucket, partition));
         let mut progress =
             Progress { counted: 0, already_counted: 0, updates: 0, write_units: 0, largest_update: 0, stopped: None };
         while let Some(write) = chain.next_write(clicks) {
@@ -69,7 +69,7 @@ impl ChainCounter<'_> {
             progress.updates += 1;
             let result = match &write {
                 ChainWrite::Update(update) => {
-                    let key = ItemKey { bucket, source, overflow: update.overflow };
+                    let key = ItemKey { bucket, partition, overflow: update.overflow };
                     let product = |number| self.batch.product(number);
                     let outcome = self.table.update(key, update, product, self.retention).await;
                     outcome.map(|outcome| {
@@ -82,13 +82,13 @@ impl ChainCounter<'_> {
                     })
                 }
                 ChainWrite::Close { overflow } => {
-                    let key = ItemKey { bucket, source, overflow: *overflow };
+                    let key = ItemKey { bucket, partition, overflow: *overflow };
                     self.table.close(key).await.map(|last_offset| chain.closed(last_offset))
                 }
             };
             match result {
                 // After each answer: time may be up during the next write.
-                Ok(()) => self.cursors.set(bucket, source, chain.cursor()),
+                Ok(()) => self.cursors.set(bucket, partition, chain.cursor()),
                 // Nothing changed. The SDK has waited between its attempts; go on until the invocation's time is up.
                 Err(error) if error.is_throttled() => {}
                 Err(error) => {

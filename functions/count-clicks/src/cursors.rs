@@ -7,29 +7,29 @@
 use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
-use hot_products::{Bucket, Source, UnixMillis, protocol::Cursor};
+use hot_products::{Bucket, TopicPartition, UnixMillis, protocol::Cursor};
 
 /// The cursors by topic partition and bucket.
 #[derive(Debug, Default)]
-pub(crate) struct CursorCache(Mutex<HashMap<Source, HashMap<Bucket, Cursor>>>);
+pub(crate) struct CursorCache(Mutex<HashMap<TopicPartition, HashMap<Bucket, Cursor>>>);
 
 impl CursorCache {
     /// What is known of the chain of `source` in `bucket`.
-    pub(crate) fn get(&self, bucket: Bucket, source: &Source) -> Cursor {
+    pub(crate) fn get(&self, bucket: Bucket, partition: &TopicPartition) -> Cursor {
         let cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cursors.get(source).and_then(|buckets| buckets.get(&bucket)).copied().unwrap_or(Cursor::START)
+        cursors.get(partition).and_then(|buckets| buckets.get(&bucket)).copied().unwrap_or(Cursor::START)
     }
 
     /// Remembers `cursor`.
-    pub(crate) fn set(&self, bucket: Bucket, source: &Source, cursor: Cursor) {
+    pub(crate) fn set(&self, bucket: Bucket, partition: &TopicPartition, cursor: Cursor) {
         let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cursors.entry_ref(source).or_default().insert(bucket, cursor);
+        cursors.entry_ref(partition).or_default().insert(bucket, cursor);
     }
 
     /// The batch that moved the cursor has succeeded: keeps it only if it can save a write of another batch.
-    pub(crate) fn settle(&self, bucket: Bucket, source: &Source) {
+    pub(crate) fn settle(&self, bucket: Bucket, partition: &TopicPartition) {
         let mut cursors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buckets) = cursors.get_mut(source)
+        if let Some(buckets) = cursors.get_mut(partition)
             && buckets.get(&bucket).is_some_and(|cursor| !cursor.saves_writes())
         {
             buckets.remove(&bucket);

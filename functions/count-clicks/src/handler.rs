@@ -13,7 +13,7 @@ use std::{
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
 use hot_products::{
-    Bucket, Clock, Reason, Source, UnixMillis,
+    Bucket, Clock, Reason, TopicPartition, UnixMillis,
     metrics::{self, Unit},
     protocol::Click,
     store::{CountersTable, RejectsTable, StoreError},
@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::{
     CountSettings,
-    batch::{DecodedBatch, LeftOut, NotAnMskBatch, SourceBatch},
+    batch::{DecodedBatch, LeftOut, NotAnMskBatch, PartitionBatch},
     count::{ChainCounter, Progress, Stopped},
     cursors::CursorCache,
 };
@@ -65,13 +65,13 @@ pub struct CountSummary {
     /// The stale and rejected records of each topic partition that has any. For callers in the same process: it is not
     /// part of the returned JSON, which Lambda limits to 6 MB.
     #[serde(skip)]
-    pub left_out: Vec<(Source, Vec<LeftOut>)>,
+    pub left_out: Vec<(TopicPartition, Vec<LeftOut>)>,
 }
 
 impl CountSummary {
     /// The summary of a batch of which nothing is written yet.
     fn of(batch: &DecodedBatch, now: UnixMillis) -> Self {
-        let left_out = batch.sources.iter().filter(|source| !source.left_out.is_empty());
+        let left_out = batch.partitions.iter().filter(|partition| !partition.left_out.is_empty());
         Self {
             records: batch.records,
             ignored: batch.ignored,
@@ -81,7 +81,7 @@ impl CountSummary {
             already_counted: batch.repeated,
             newest_event_time: batch.newest_event_time.map(|time| time.0),
             lag_ms: batch.newest_event_time.map(|time| now.since(time).as_millis() as u64),
-            left_out: left_out.map(|source| (source.source.clone(), source.left_out.clone())).collect(),
+            left_out: left_out.map(|partition| (partition.partition.clone(), partition.left_out.clone())).collect(),
             ..Self::default()
         }
     }
@@ -198,7 +198,7 @@ impl CountClicks {
         };
         let mut summary = CountSummary::of(&batch, now);
 
-        let all = batch.sources.iter().map(|source| source.buckets.len()).sum();
+        let all = batch.partitions.iter().map(|partition| partition.buckets.len()).sum();
         let mut done = 0;
         let time_left = deadline.minus(ANSWER_TIME).since(now);
         if time_left.is_zero() {
@@ -226,8 +226,10 @@ impl CountClicks {
         done: &mut usize,
     ) -> Result<(), StoreError> {
         let width = self.settings.write_concurrency;
-        let mut rejects = stream::iter(batch.sources.iter().filter(|source| source.rejects.count() > 0))
-            .map(|source| self.rejects.put(&source.source, &source.rejects, now, self.settings.reject_retention))
+        let mut rejects = stream::iter(batch.partitions.iter().filter(|partition| partition.rejects.count() > 0))
+            .map(|partition| {
+                self.rejects.put(&partition.partition, &partition.rejects, now, self.settings.reject_retention)
+            })
             .buffer_unordered(width);
         while let Some(write_units) = rejects.next().await {
             summary.write_units += write_units?;
@@ -244,7 +246,7 @@ impl CountClicks {
         let start = start.checked_rem(chains.len()).unwrap_or(0);
         chains.rotate_left(start);
         let mut counts = stream::iter(chains.iter().copied())
-            .map(|(bucket, source, clicks)| counter.count((bucket, source), clicks, should_continue))
+            .map(|(bucket, partition, clicks)| counter.count((bucket, partition), clicks, should_continue))
             .buffer_unordered(width);
         while let Some(progress) = counts.next().await {
             summary.add(&progress);
@@ -259,17 +261,17 @@ impl CountClicks {
         if let Some(error) = failed.into_inner() {
             return Err(error);
         }
-        for (bucket, source, _) in chains {
-            self.cursors.settle(bucket, source);
+        for (bucket, partition, _) in chains {
+            self.cursors.settle(bucket, partition);
         }
         Ok(())
     }
 }
 
 /// The chains of a batch: bucket and topic partition, with their clicks.
-fn chains(batch: &DecodedBatch) -> impl Iterator<Item = (Bucket, &Source, &[Click])> {
-    batch.sources.iter().flat_map(|SourceBatch { source, clicks, buckets, .. }| {
-        buckets.iter().map(move |(bucket, range)| (*bucket, source, &clicks[range.clone()]))
+fn chains(batch: &DecodedBatch) -> impl Iterator<Item = (Bucket, &TopicPartition, &[Click])> {
+    batch.partitions.iter().flat_map(|PartitionBatch { partition, clicks, buckets, .. }| {
+        buckets.iter().map(move |(bucket, range)| (*bucket, partition, &clicks[range.clone()]))
     })
 }
 
@@ -286,7 +288,7 @@ mod tests {
             rejected: 2,
             stale: 1,
             rejected_by_reason: BTreeMap::from([(Reason::NotJson, 2)]),
-            left_out: vec![(Source::new("clicks-0", None), vec![LeftOut { offset: 7, cause: Cause::Stale }])],
+            left_out: vec![(TopicPartition::new("clicks-0", None), vec![LeftOut { offset: 7, cause: Cause::Stale }])],
             ..CountSummary::default()
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Minute, Shard, Snapshot, Source, UnixMillis, Window, schedule,
+    Bucket, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window, schedule,
     store::{CountersTable, RejectsTable, SnapshotsTable, StoreError},
 };
 use serde::Serialize;
@@ -206,7 +206,7 @@ async fn sources(
         let read = counters.last_offsets(bucket, |source, offset| found.push((source, offset))).await?;
         Ok::<_, StoreError>((bucket.minute, found, read.read_units))
     };
-    let mut known: BTreeMap<Source, (i64, Minute)> = BTreeMap::new();
+    let mut known: BTreeMap<TopicPartition, (i64, Minute)> = BTreeMap::new();
     let mut read_units = 0.0;
     let mut reads = stream::iter(buckets).map(read).buffer_unordered(READ_CONCURRENCY);
     while let Some((minute, found, units)) = reads.try_next().await? {
@@ -217,7 +217,7 @@ async fn sources(
             *newest = (*newest).max(minute);
         }
     }
-    let state = |(source, (last_offset, newest)): (Source, (i64, Minute))| SourceState {
+    let state = |(source, (last_offset, newest)): (TopicPartition, (i64, Minute))| SourceState {
         source: source.as_str().to_owned(),
         last_offset,
         newest_minute: newest.start(),

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::{
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
 use crate::{
-    counters::{Bucket, ItemKey, Shard, Source, attribute},
+    counters::{Bucket, ItemKey, Shard, TopicPartition, attribute},
     protocol::{Update, UpdateOutcome},
     time::Minute,
 };
@@ -185,7 +185,7 @@ impl CountersTable {
     pub async fn last_offsets(
         &self,
         bucket: Bucket,
-        mut each: impl FnMut(Source, i64),
+        mut each: impl FnMut(TopicPartition, i64),
     ) -> Result<BucketRead, StoreError> {
         let mut read = BucketRead::default();
         let mut pages = self
@@ -208,7 +208,7 @@ impl CountersTable {
             read.read_units += read_units(page.consumed_capacity());
             for item in page.items() {
                 let key = item.get(attribute::SOURCE).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
-                let source = Source::of_item(key);
+                let source = TopicPartition::of_item(key);
                 let last_offset = self.last_offset(ItemKey::first(bucket, &source), item)?;
                 each(source, last_offset);
             }

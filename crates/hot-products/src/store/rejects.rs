@@ -9,7 +9,7 @@ use serde_dynamo::aws_sdk_dynamodb_1::{from_item, to_item};
 
 use super::{StoreError, number, read_units, text, unsigned, write_units};
 use crate::{
-    counters::Source,
+    counters::TopicPartition,
     rejects::{BatchRejects, RejectedBatch, attribute},
     time::UnixMillis,
 };
@@ -48,7 +48,7 @@ impl RejectsTable {
     /// If the write failed after all retries.
     pub async fn put(
         &self,
-        source: &Source,
+        source: &TopicPartition,
         rejects: &BatchRejects,
         now: UnixMillis,
         retention: Duration,
