@@ -263,7 +263,7 @@ fn the_samples_go_through_the_functions_to_the_board() {
     let output = functions.invoke("rank-products", &["--data-ascii", r#"{"window_end":"soon"}"#]);
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("`window_end` is \"soon\", give an RFC 3339 time"), "{message}");
+    assert!(message.contains("`window_end` is \"soon\": give an RFC 3339 time"), "{message}");
 
     let output = functions.invoke("count-clicks", &["--data-ascii", r#"{"Records":[]}"#]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
