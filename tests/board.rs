@@ -5,8 +5,8 @@ use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
 use aws_sdk_dynamodb::types::AttributeValue;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    ManualClock, UnixMillis, Window,
-    ranking::{Ranking, ShardCounters},
+    ManualClock, Minute, Snapshot, TopicPartition, UnixMillis, Window,
+    ranking::{RankedWindow, Ranking, RankingContext, ShardCounters},
     settings::Settings,
     snapshot::{BOARD, MAX_MINUTES_PRODUCTS, MAX_TOP_N, MINUTES_BOARD},
     store::{CountersTable, PutOutcome, SnapshotsTable},
@@ -105,7 +105,7 @@ impl Shop {
             result.expect("the batch is counted");
             if Window::ended_by(now).end() == now {
                 let request = Request { window_end: Some(now.to_string()), scheduled_time: None };
-                rank_products.handle(&request).await.expect("the window is ranked");
+                rank_products.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked");
             }
         }
         let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint()]);
@@ -222,26 +222,28 @@ impl Shop {
         assert_eq!(self.get("/hot-products/minutes?limit=2").await.json(), first);
     }
 
-    /// Also if an older run of the same window is the last to write.
+    /// The one that read the most clicks wins, whichever ranking writes last; of those that read as many, the one that
+    /// started last.
     async fn minutes_are_those_of_the_snapshot_that_wins(&self) {
         let table = SnapshotsTable::new(self.embedded.client(), TableNames::of(DEFAULT_STACK).snapshots);
         let window = Window::ended_by(UnixMillis(START.0 + 2 * MINUTES * 60_000));
         let ranked = |seconds: u64, clicks: u64| {
             let mut shard = ShardCounters::new();
-            shard.add(59, "p1", clicks);
-            let mut ranking = Ranking::new(window, 100);
-            ranking.add(shard);
-            ranking.finish(window.end().plus(Duration::from_secs(seconds)), None)
+            let minute = window.minutes().last().expect("a window has minutes");
+            shard.add(minute, &partition(), "p1", clicks);
+            rank(window, 100, &shard, window.end().plus(Duration::from_secs(seconds)), None)
         };
-        for (seconds, clicks, wins) in [(60, 1, 1), (70, 2, 2), (65, 3, 2), (70, 4, 2)] {
+        for (seconds, clicks, wins) in
+            [(60, 100, 100), (70, 200, 200), (80, 100, 200), (65, 200, 200), (61, 201, 201), (65, 201, 201)]
+        {
             let ranked = ranked(seconds, clicks);
             let put = table.put(&ranked, Duration::from_hours(1)).await.expect("a write");
             let stored = table.get(window).await.expect("a read").expect("a snapshot");
             let minutes = table.minutes(window).await.expect("a read").expect("minutes");
             assert_eq!((stored.total_clicks, minutes.generated_at), (wins, stored.generated_at));
-            assert_eq!(minutes.products[0].clicks_per_minute[59], wins as u32);
+            assert_eq!(minutes.products[0].clicks_per_minute[59], wins);
             match put {
-                PutOutcome::Written { write_units } => assert_eq!((write_units, clicks), (2, wins)),
+                PutOutcome::Written { write_units } => assert_eq!((write_units, clicks), (2, wins), "at {seconds} s"),
                 PutOutcome::Kept { stored: kept } => assert_eq!(*kept, stored, "it returns the one that was kept"),
             }
         }
@@ -492,6 +494,23 @@ async fn the_board_answers_as_its_document_says() {
     assert!(said.contains("Selected: 4/4") && said.contains("Tested: 4"), "{said}");
 }
 
+fn partition() -> TopicPartition {
+    TopicPartition::new("clicks-0", None)
+}
+
+/// Ranks the counters of one shard.
+fn rank(
+    window: Window,
+    top_n: usize,
+    shard: &ShardCounters,
+    generated_at: UnixMillis,
+    previous: Option<&Snapshot>,
+) -> RankedWindow {
+    let mut ranking = Ranking::new(window, top_n);
+    ranking.add(shard);
+    ranking.finish(RankingContext { generated_at, is_final: false, previous })
+}
+
 /// Snapshots of `products` products each, with ids that grow sixfold in JSON.
 async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize) {
     let client = embedded.client();
@@ -501,13 +520,12 @@ async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize)
     let table = SnapshotsTable::new(client, TableNames::of(stack).snapshots);
     let mut window = Window::ended_by(START);
     for _ in 0..windows {
-        let mut ranking = Ranking::new(window, products.max(1));
         let mut counters = ShardCounters::new();
         for number in 0..products {
-            counters.add(0, &format!("{number:\u{1}<256}"), 1 + number as u64);
+            let id = format!("{number:\u{1}<256}");
+            counters.add(Minute::of(window.start()), &partition(), &id, 1 + number as u64);
         }
-        ranking.add(counters);
-        let ranked = ranking.finish(window.end(), None);
+        let ranked = rank(window, products.max(1), &counters, window.end(), None);
         table.put(&ranked, Duration::from_hours(24)).await.expect("a snapshot");
         window = window.next();
     }
@@ -597,17 +615,17 @@ async fn a_snapshot_of_the_longest_ids_fits_its_items() {
         let mut previous = None;
         let mut written = None;
         for _ in 0..2 {
-            let mut ranking = Ranking::new(window, top_n);
             let mut counters = ShardCounters::new();
             for product in 0..top_n {
                 let id = format!("{product:x<id_bytes$}");
-                for minute in 0..60 {
+                for (number, minute) in window.minutes().enumerate() {
                     // As at a thousand clicks a second: three digits for the hottest, one or two for the others.
-                    counters.add(minute, &id, (1 + 9_000 / (10 + product) + minute % 3) as u64);
+                    let clicks = 1 + 9_000 / (10 + product) + number % 3;
+                    counters.add(minute, &partition(), &id, clicks as u64);
                 }
             }
-            ranking.add(counters);
-            let ranked = ranking.finish(window.end().plus(Duration::from_mins(1)), previous.as_ref());
+            let at = window.end().plus(Duration::from_mins(1));
+            let ranked = rank(window, top_n, &counters, at, previous.as_ref());
             assert_eq!(ranked.minutes.products.len(), MAX_MINUTES_PRODUCTS);
             written = Some(table.put(&ranked, Duration::from_hours(24)).await.expect("a snapshot"));
             // The second has every product's previous rank.

@@ -19,7 +19,7 @@ use count_clicks::{
     batch::{Cause, DecodedBatch},
 };
 use hot_products::{
-    Bucket, ManualClock, Minute, Policy, Shard, Snapshot, UnixMillis, Window,
+    Bucket, ManualClock, Minute, Policy, Shard, Snapshot, TopicPartition, UnixMillis, Window,
     settings::Settings,
     store::{CountersTable, SnapshotsTable},
 };
@@ -559,7 +559,8 @@ impl Shop {
     async fn minute(&self, minute: Minute) -> (BTreeMap<String, u64>, u64) {
         let (mut counts, mut items) = (BTreeMap::new(), 0);
         for shard in Shard::all() {
-            let add = |product: &str, clicks| *counts.entry(product.to_owned()).or_default() += clicks;
+            let add =
+                |_: &TopicPartition, product: &str, clicks| *counts.entry(product.to_owned()).or_default() += clicks;
             items += self.counters.read(Bucket { minute, shard }, add).await.expect("a bucket").items;
         }
         (counts, items)
@@ -716,7 +717,7 @@ async fn an_unusual_product_id_is_an_ordinary_id() {
 
     shop.clock.set(NOW);
     let request = Request { scheduled_time: Some(NOW.rfc3339()), window_end: None };
-    assert!(shop.rank_products.handle(&request).await.expect("a snapshot").summary.written);
+    assert!(shop.rank_products.handle(&request, UnixMillis(i64::MAX)).await.expect("a snapshot").summary.written);
     let snapshot: Snapshot = shop.snapshots.get(Window::ended_by(NOW)).await.expect("a read").expect("a snapshot");
     let places: Vec<(u64, &str, u64)> =
         snapshot.products.iter().map(|product| (product.rank, product.product_id.as_str(), product.clicks)).collect();

@@ -84,7 +84,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let window_end = hot_products::time::bound(end);
     clock.set(end.plus(Duration::from_mins(1)));
     let request = Request { window_end: Some(window_end), scheduled_time: None };
-    let ranked = rank_products.handle(&request).await.expect("the window is ranked").summary;
+    let ranked = rank_products.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked").summary;
     let buckets = || minutes.iter().take(MINUTES as usize + 1).flatten();
     // Half a unit for each 4 KB; a query of an empty bucket costs half a unit too.
     let halves: u64 = buckets().map(|(_, bytes)| bytes.div_ceil(4096).max(1)).sum();
@@ -95,7 +95,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let next = end.plus(Duration::from_mins(5));
     clock.set(next.plus(Duration::from_mins(1)));
     let request = Request { window_end: Some(hot_products::time::bound(next)), scheduled_time: None };
-    let ranked = rank_products.handle(&request).await.expect("the window is ranked").summary;
+    let ranked = rank_products.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked").summary;
     let minutes = snapshots.minutes(Window::ended_by(next)).await.expect("a read").expect("minutes");
     let minutes_units = write_units(0, bill::minutes_bytes(&minutes.products));
     assert_eq!((ranked.ranked, ranked.write_units), (100, bill::snapshot_write_units() + minutes_units));

@@ -88,7 +88,7 @@ impl Stack {
     /// Ranks the last window that has ended by the clock.
     async fn rank(&self) {
         let request = Request { window_end: Some(self.clock.now().to_string()), scheduled_time: None };
-        self.rank.handle(&request).await.expect("the window is ranked");
+        self.rank.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked");
     }
 
     fn hot(&self, args: &[&str]) -> Command {

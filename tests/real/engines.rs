@@ -246,10 +246,10 @@ impl Shop {
     async fn the_hour_is_ranked_and_shown(&self, counts: &group_by::Counts) {
         let window = Window::ended_by(self.clock.now());
         let request = Request { window_end: Some(window.end().to_string()), scheduled_time: None };
-        let first = self.rank_products.handle(&request).await.unwrap();
+        let first = self.rank_products.handle(&request, UnixMillis(i64::MAX)).await.unwrap();
         let summary = &first.summary;
         assert!(summary.written && summary.items > 0 && summary.read_units > 0.0, "{summary:?}");
-        let again = self.rank_products.handle(&request).await.unwrap();
+        let again = self.rank_products.handle(&request, UnixMillis(i64::MAX)).await.unwrap();
         assert!(!again.summary.written, "a second run at the same instant is not newer");
         assert_eq!(again.snapshot, first.snapshot, "it returns the snapshot that was kept");
         let top = ["top", "--endpoint-url", &self.endpoint, "--stack", STACK, "--json"];

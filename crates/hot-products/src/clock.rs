@@ -3,7 +3,7 @@
 use std::{
     fmt::Debug,
     sync::atomic::{AtomicI64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::time::UnixMillis;
@@ -46,5 +46,27 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> UnixMillis {
         UnixMillis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The longest that Lambda lets any function run (AWS Lambda Developer Guide, "Lambda quotas").
+const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
+
+/// When an invocation has to be done, from Lambda's deadline in epoch milliseconds. `cargo lambda watch` gives every
+/// invocation a deadline in 1970, which can only mean that there is none.
+pub fn deadline(epoch_ms: u64, now: UnixMillis) -> UnixMillis {
+    let deadline = UnixMillis(epoch_ms.try_into().unwrap_or(i64::MAX));
+    if deadline > now { deadline } else { now.plus(LONGEST_INVOCATION) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_the_past_means_there_is_none() {
+        let now = UnixMillis(1_672_159_800_000);
+        assert_eq!(deadline(1_672_159_860_000, now), UnixMillis(1_672_159_860_000));
+        assert_eq!(deadline(600_000, now), now.plus(LONGEST_INVOCATION));
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 /// `COUNTED_ACTIONS`: the action that is counted.
 pub const COUNTED_ACTION: &str = "click";
 
-/// `MAX_EVENT_AGE`: an event older than this is stale. Must be below [`RETENTION`].
-pub const MAX_EVENT_AGE: Duration = Duration::from_hours(2);
+/// `MAX_EVENT_AGE`: an event older than this is stale. A day, so that an outage of a day loses nothing. [`RETENTION`] must
+/// exceed it by [`MIN_RETENTION_MARGIN`](crate::healing::MIN_RETENTION_MARGIN).
+pub const MAX_EVENT_AGE: Duration = Duration::from_hours(24);
 
-/// `RETENTION`: how long counters live after the end of their minute. A little more than a day, so that a day's windows
-/// can be ranked again.
+/// `RETENTION`: how long counters live after the end of their minute. Two hours more than
+/// [`MAX_EVENT_AGE`], in which each window is ranked for the last time.
 pub const RETENTION: Duration = Duration::from_hours(26);
 
 /// `REJECT_RETENTION`: how long rejected events are kept: 14 days.

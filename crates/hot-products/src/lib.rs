@@ -9,6 +9,7 @@
 //!   counting is exactly-once and cheap.
 //! - [`rejects`] is what is kept of events that could not be counted.
 //! - [`ranking`] ranks a window's products; [`snapshot`] is the result, which apps read.
+//! - [`healing`] decides which windows are ranked again, until each snapshot is right.
 //! - [`schedule`] defines when a window is ranked and when its snapshot is due.
 //! - [`store`] is the only part that talks to DynamoDB; one type a table.
 //! - [`settings`] reads the environment once, at start; [`defaults`] has every default value; [`metrics`] writes the one
@@ -18,6 +19,7 @@ pub mod click;
 pub mod clock;
 pub mod counters;
 pub mod defaults;
+pub mod healing;
 pub mod metrics;
 pub mod protocol;
 pub mod ranking;

@@ -1,65 +1,70 @@
-//! Ranks the products of a window, one shard at a time.
+//! Ranks the products of windows, one shard at a time.
 //!
 //! A product is always in the same [`Shard`](crate::Shard). So the best N products of a window are among the best N of each
-//! shard, and only one shard's counters have to be in memory at a time.
+//! shard, and only one shard's counters have to be in memory at a time. Windows that overlap share the counters that are
+//! read for them.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use hashbrown::HashMap;
 
 use crate::{
+    TopicPartition,
     snapshot::{MAX_MINUTES_PRODUCTS, ProductMinutes, RankedProduct, Snapshot, SnapshotMinutes},
-    time::{UnixMillis, Window},
+    time::{Minute, UnixMillis, Window},
 };
 
 const MINUTES: usize = Window::MINUTES as usize;
 
-/// The counters of one shard in a window.
+/// The counters of one shard in some minutes.
 ///
-/// Takes about 330 bytes a product: 248 for the counts, and its id and place in the table.
-#[derive(Debug)]
+/// Takes eight bytes a counter, and about 80 bytes and the id a product.
+#[derive(Debug, Default)]
 pub struct ShardCounters {
-    /// Where each product is in `counts`.
-    places: HashMap<String, u32>,
-    counts: Vec<Counts>,
-    clicks_per_minute: [u64; MINUTES],
+    /// The number of each product.
+    numbers: HashMap<String, u32>,
+    minutes: BTreeMap<Minute, MinuteCounters>,
 }
 
-#[derive(Clone, Debug)]
-struct Counts {
-    clicks: u64,
-    /// Half the memory of `u64`; 4 billion clicks a minute on one product are far beyond what Kafka delivers.
-    per_minute: [u32; MINUTES],
+#[derive(Debug, Default)]
+struct MinuteCounters {
+    /// Product and clicks. A product has an entry for each of its counters, and more for more than 4 billion clicks.
+    counters: Vec<(u32, u32)>,
+    /// The topic partitions that have counted a click.
+    partitions: BTreeSet<TopicPartition>,
 }
 
 impl ShardCounters {
     /// A shard without clicks.
     pub fn new() -> Self {
-        Self { places: HashMap::new(), counts: Vec::new(), clicks_per_minute: [0; MINUTES] }
+        Self::default()
     }
 
-    /// Adds `clicks` on `product` in the window's minute number `minute`, from 0.
-    ///
-    /// The product's total is exact; its count for the minute stops at [`u32::MAX`].
-    ///
-    /// # Panics
-    /// If `minute` is not below [`Window::MINUTES`].
-    pub fn add(&mut self, minute: usize, product: &str, clicks: u64) {
-        let place = *self.places.entry_ref(product).or_insert_with(|| {
-            self.counts.push(Counts { clicks: 0, per_minute: [0; MINUTES] });
-            (self.counts.len() - 1) as u32
-        });
-        let counts = &mut self.counts[place as usize];
-        counts.clicks += clicks;
-        let of_minute = &mut counts.per_minute[minute];
-        *of_minute = of_minute.saturating_add(u32::try_from(clicks).unwrap_or(u32::MAX));
-        self.clicks_per_minute[minute] += clicks;
+    /// Adds a counter: `clicks` on `product` in `minute`, from `partition`.
+    pub fn add(&mut self, minute: Minute, partition: &TopicPartition, product: &str, clicks: u64) {
+        let next = self.numbers.len() as u32;
+        let number = *self.numbers.entry_ref(product).or_insert(next);
+        let minute = self.minutes.entry(minute).or_default();
+        if !minute.partitions.contains(partition) {
+            minute.partitions.insert(partition.clone());
+        }
+        let mut left = clicks;
+        while left > 0 {
+            let part = u32::try_from(left).unwrap_or(u32::MAX);
+            minute.counters.push((number, part));
+            left -= u64::from(part);
+        }
     }
-}
 
-impl Default for ShardCounters {
-    fn default() -> Self {
-        Self::new()
+    /// The window's minutes that have counters, each with its number in the window, from 0.
+    fn within(&self, window: Window) -> impl Iterator<Item = (usize, &MinuteCounters)> {
+        window
+            .minutes()
+            .enumerate()
+            .filter_map(|(number, minute)| self.minutes.get(&minute).map(|counters| (number, counters)))
     }
 }
 
@@ -70,6 +75,7 @@ pub struct Ranking {
     top_n: usize,
     distinct_products: u64,
     clicks_per_minute: [u64; MINUTES],
+    counted_through: BTreeMap<String, Minute>,
     /// The best products so far, at most `top_n`, in no order.
     top: Vec<Candidate>,
 }
@@ -77,7 +83,8 @@ pub struct Ranking {
 #[derive(Debug)]
 struct Candidate {
     product_id: String,
-    counts: Counts,
+    clicks: u64,
+    per_minute: [u64; MINUTES],
 }
 
 /// A ranked window: what is stored of it.
@@ -89,32 +96,83 @@ pub struct RankedWindow {
     pub minutes: SnapshotMinutes,
 }
 
+/// What a ranking knows besides the counters.
+#[derive(Clone, Copy, Debug)]
+pub struct RankingContext<'a> {
+    /// When the ranking began, before it read any counter.
+    pub generated_at: UnixMillis,
+    /// Whether no click could join the window any more at that time.
+    pub is_final: bool,
+    /// The snapshot five minutes before, for the previous ranks.
+    pub previous: Option<&'a Snapshot>,
+}
+
 impl Ranking {
     /// A ranking of `window` without shards, of which the best `top_n` products will be kept.
     pub fn new(window: Window, top_n: usize) -> Self {
-        Self { window, top_n, distinct_products: 0, clicks_per_minute: [0; MINUTES], top: Vec::new() }
+        Self {
+            window,
+            top_n,
+            distinct_products: 0,
+            clicks_per_minute: [0; MINUTES],
+            counted_through: BTreeMap::new(),
+            top: Vec::new(),
+        }
     }
 
-    /// Adds the counters of a shard. Each shard may be added once.
-    pub fn add(&mut self, shard: ShardCounters) {
-        self.distinct_products += shard.counts.len() as u64;
-        for (all, clicks) in self.clicks_per_minute.iter_mut().zip(shard.clicks_per_minute) {
-            *all += clicks;
+    /// Its window.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Adds the counters of a shard; those of minutes outside the window do not matter. Each shard may be added once.
+    pub fn add(&mut self, shard: &ShardCounters) {
+        let mut clicks = vec![0_u64; shard.numbers.len()];
+        for (number, minute) in shard.within(self.window) {
+            for (product, count) in &minute.counters {
+                clicks[*product as usize] += u64::from(*count);
+                self.clicks_per_minute[number] += u64::from(*count);
+            }
         }
-        let counts = &shard.counts;
-        let mut best: Vec<(String, u32)> = shard.places.into_iter().collect();
-        keep_best(&mut best, self.top_n, |(id, place)| (counts[*place as usize].clicks, id));
-        let best = best.into_iter().map(|(product_id, place)| {
-            let counts = counts[place as usize].clone();
-            Candidate { product_id, counts }
-        });
-        self.top.extend(best);
+        for (minute, counters) in self.window.minutes().filter_map(|minute| Some((minute, shard.minutes.get(&minute)?)))
+        {
+            for partition in &counters.partitions {
+                match self.counted_through.get_mut(partition.as_str()) {
+                    Some(newest) => *newest = minute.max(*newest),
+                    None => drop(self.counted_through.insert(partition.as_str().to_owned(), minute)),
+                }
+            }
+        }
+        let mut best: Vec<(&String, u32)> = shard
+            .numbers
+            .iter()
+            .filter(|(_, product)| clicks[**product as usize] > 0)
+            .map(|(id, product)| (id, *product))
+            .collect();
+        self.distinct_products += best.len() as u64;
+        keep_best(&mut best, self.top_n, |(id, product)| (clicks[*product as usize], id));
+
+        let mut per_minute: HashMap<u32, [u64; MINUTES]> =
+            best.iter().map(|(_, product)| (*product, [0; MINUTES])).collect();
+        for (number, minute) in shard.within(self.window) {
+            for (product, count) in &minute.counters {
+                if let Some(counts) = per_minute.get_mut(product) {
+                    counts[number] += u64::from(*count);
+                }
+            }
+        }
+        self.top.extend(best.into_iter().map(|(id, product)| Candidate {
+            product_id: id.clone(),
+            clicks: clicks[product as usize],
+            per_minute: per_minute.get(&product).copied().unwrap_or([0; MINUTES]),
+        }));
         keep_best(&mut self.top, self.top_n, Candidate::key);
     }
 
     /// The window ranked: most clicks first, ties by product id in ascending bytes, so that the same counters always
-    /// give the same ranks. Previous ranks are those of `previous`, the snapshot five minutes before.
-    pub fn finish(mut self, generated_at: UnixMillis, previous: Option<&Snapshot>) -> RankedWindow {
+    /// give the same ranks.
+    pub fn finish(mut self, context: RankingContext<'_>) -> RankedWindow {
+        let RankingContext { generated_at, is_final, previous } = context;
         self.top.sort_unstable_by(|a, b| order(a.key(), b.key()));
         let previous_ranks: HashMap<&str, u64> = previous
             .into_iter()
@@ -125,38 +183,41 @@ impl Ranking {
             .top
             .iter()
             .take(MAX_MINUTES_PRODUCTS)
-            .map(|Candidate { product_id, counts }| ProductMinutes {
-                product_id: product_id.clone(),
-                clicks_per_minute: counts.per_minute.to_vec(),
+            .map(|product| ProductMinutes {
+                product_id: product.product_id.clone(),
+                clicks_per_minute: product.per_minute.to_vec(),
             })
             .collect();
         let products = (1..)
             .zip(self.top)
-            .map(|(rank, Candidate { product_id, counts })| RankedProduct {
+            .map(|(rank, Candidate { product_id, clicks, .. })| RankedProduct {
                 rank,
                 previous_rank: previous_ranks.get(product_id.as_str()).copied(),
                 product_id,
-                clicks: counts.clicks,
+                clicks,
             })
             .collect();
         let window = self.window;
+        let total_clicks = self.clicks_per_minute.iter().sum();
         RankedWindow {
             snapshot: Snapshot {
                 window,
                 generated_at,
-                total_clicks: self.clicks_per_minute.iter().sum(),
+                is_final,
+                counted_through: self.counted_through,
+                total_clicks,
                 distinct_products: self.distinct_products,
                 clicks_per_minute: self.clicks_per_minute.to_vec(),
                 products,
             },
-            minutes: SnapshotMinutes { window, generated_at, products: minutes },
+            minutes: SnapshotMinutes { window, generated_at, total_clicks, products: minutes },
         }
     }
 }
 
 impl Candidate {
     fn key(&self) -> (u64, &String) {
-        (self.counts.clicks, &self.product_id)
+        (self.clicks, &self.product_id)
     }
 }
 
@@ -181,17 +242,26 @@ mod tests {
     use super::*;
     use crate::counters::Shard;
 
+    fn window() -> Window {
+        Window::ended_by(UnixMillis(1_672_159_800_000))
+    }
+
+    /// The window's minute with this number, from 0.
+    fn minute_of(number: usize) -> Minute {
+        window().minutes().nth(number).unwrap()
+    }
+
     /// Ranks counters `(minute, product, clicks)`, each in its product's shard.
     fn rank(counters: &[(usize, &str, u64)], top_n: usize, previous: Option<&Snapshot>) -> RankedWindow {
-        let mut ranking = Ranking::new(Window::ended_by(UnixMillis(1_672_159_800_000)), top_n);
+        let mut ranking = Ranking::new(window(), top_n);
         for shard in Shard::all() {
             let mut in_shard = ShardCounters::new();
             for (minute, product, clicks) in counters.iter().filter(|(_, product, _)| Shard::of(product) == shard) {
-                in_shard.add(*minute, product, *clicks);
+                in_shard.add(minute_of(*minute), &TopicPartition::new("clicks-0", None), product, *clicks);
             }
-            ranking.add(in_shard);
+            ranking.add(&in_shard);
         }
-        ranking.finish(UnixMillis(0), previous)
+        ranking.finish(RankingContext { generated_at: UnixMillis(0), is_final: false, previous })
     }
 
     fn places(snapshot: &Snapshot) -> Vec<(u64, &str, u64)> {
@@ -232,10 +302,46 @@ mod tests {
     }
 
     #[test]
-    fn a_count_beyond_the_range_of_a_minute_does_not_wrap() {
+    fn a_count_beyond_32_bits_is_exact() {
         let RankedWindow { snapshot, minutes } = rank(&[(0, "a", 1 << 40), (0, "a", 1)], 1, None);
         assert_eq!(snapshot.products[0].clicks, (1 << 40) + 1);
-        assert_eq!(minutes.products[0].clicks_per_minute[0], u32::MAX);
+        assert_eq!(minutes.products[0].clicks_per_minute[0], (1 << 40) + 1);
+    }
+
+    #[test]
+    fn windows_share_counters_and_each_ranks_its_own_minutes() {
+        let (first, partition) = (window(), TopicPartition::new("clicks-0", None));
+        let second = first.next();
+        let mut shard = ShardCounters::new();
+        for (minute, clicks) in first.minutes().chain(second.minutes().skip(55)).zip(1..) {
+            shard.add(minute, &partition, "p", clicks);
+        }
+        let total = |window| {
+            let mut ranking = Ranking::new(window, 1);
+            ranking.add(&shard);
+            let context = RankingContext { generated_at: UnixMillis(0), is_final: true, previous: None };
+            let snapshot = ranking.finish(context).snapshot;
+            assert_eq!(snapshot.counted_through["clicks-0"], window.minutes().last().unwrap());
+            (snapshot.total_clicks, snapshot.products[0].clicks)
+        };
+        assert_eq!(total(first), (60 * 61 / 2, 60 * 61 / 2));
+        assert_eq!(total(second), ((6..=65).sum(), (6..=65).sum()));
+    }
+
+    #[test]
+    fn each_partition_is_counted_through_its_newest_minute() {
+        let mut shard = ShardCounters::new();
+        for (partition, minute) in [("clicks-0", 3), ("clicks-0", 9), ("clicks-1", 59), ("clicks-1", 0)] {
+            shard.add(minute_of(minute), &TopicPartition::new(partition, None), "p", 1);
+        }
+        let mut ranking = Ranking::new(window(), 1);
+        ranking.add(&shard);
+        let context = RankingContext { generated_at: UnixMillis(0), is_final: false, previous: None };
+        let counted = ranking.finish(context).snapshot.counted_through;
+        assert_eq!(
+            counted.into_iter().collect::<Vec<_>>(),
+            [("clicks-0".to_owned(), minute_of(9)), ("clicks-1".to_owned(), minute_of(59)),]
+        );
     }
 
     proptest! {
@@ -265,7 +371,7 @@ mod tests {
             prop_assert_eq!(minutes.products.len(), expected.len());
             for (product, (_, id)) in minutes.products.iter().zip(&expected) {
                 prop_assert_eq!(product.product_id.as_str(), *id);
-                prop_assert!(product.clicks_per_minute.iter().map(|clicks| u64::from(*clicks)).eq(groups[id]));
+                prop_assert!(product.clicks_per_minute.iter().copied().eq(groups[id]));
             }
         }
     }

@@ -3,9 +3,11 @@
 //! [`Snapshot`] and [`SnapshotMinutes`] are the only records of a ranked window. The table, the read API and `--json` all
 //! have their fields, under the same names.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::time::{UnixMillis, Window, fixed_width};
+use crate::time::{Minute, UnixMillis, Window, fixed_width};
 
 /// The one board: all counted clicks. The partition key of the snapshots.
 pub const BOARD: &str = "clicks";
@@ -13,6 +15,9 @@ pub const BOARD: &str = "clicks";
 /// The partition key of the clicks per minute of the snapshots' top products. They are separate items, so that a snapshot
 /// stays small, and under their own key, so that a query for the newest snapshot does not read them.
 pub const MINUTES_BOARD: &str = "clicks#minutes";
+
+/// The partition key of the records of rankings, one item for each day (UTC).
+pub const RANKINGS_BOARD: &str = "clicks#rankings";
 
 /// The most products in a snapshot. One with the longest ids stays below DynamoDB's limit of 400 KB an item (Amazon
 /// DynamoDB Developer Guide, "Quotas").
@@ -27,10 +32,14 @@ pub mod attribute {
     pub const BOARD: &str = "board";
     /// Sort key: the first instant after the window.
     pub const WINDOW_END: &str = "window_end";
-    /// When the window was ranked.
+    /// When the ranking of the window began.
     pub const GENERATED_AT: &str = "generated_at";
     /// Clicks in the window.
     pub const TOTAL_CLICKS: &str = "total_clicks";
+    /// Whether the snapshot is right for good.
+    pub const FINAL: &str = "final";
+    /// How far each topic partition has counted.
+    pub const COUNTED_THROUGH: &str = "counted_through";
     /// Products with a click in the window.
     pub const DISTINCT_PRODUCTS: &str = "distinct_products";
     /// The top products.
@@ -45,9 +54,16 @@ pub struct Snapshot {
     /// The sixty minutes it ranks; `window_start` and `window_end` in a record.
     #[serde(flatten, with = "bounds")]
     pub window: Window,
-    /// When it was made. A rerun only replaces a snapshot that is older.
+    /// When its ranking began, before it read any counter.
     #[serde(with = "fixed_width")]
     pub generated_at: UnixMillis,
+    /// Whether no click could join the window any more when its ranking began: the snapshot is right for good.
+    #[serde(default, rename = "final")]
+    pub is_final: bool,
+    /// The newest minute of the window in which each topic partition has counted a click, by its name. A partition that
+    /// stops before the window's end had no clicks since, or is behind: the counters cannot tell.
+    #[serde(default)]
+    pub counted_through: BTreeMap<String, Minute>,
     /// Clicks in the whole window, not only on the top products.
     pub total_clicks: u64,
     /// Products with a click in the whole window.
@@ -84,6 +100,9 @@ pub struct SnapshotMinutes {
     /// That of the snapshot with the same counts.
     #[serde(with = "fixed_width")]
     pub generated_at: UnixMillis,
+    /// That of the snapshot with the same counts.
+    #[serde(default)]
+    pub total_clicks: u64,
     /// The first [`MAX_MINUTES_PRODUCTS`] of the snapshot's products, best first.
     pub products: Vec<ProductMinutes>,
 }
@@ -94,7 +113,7 @@ pub struct ProductMinutes {
     /// The product.
     pub product_id: String,
     /// Its clicks in each of the window's minutes, in order.
-    pub clicks_per_minute: Vec<u32>,
+    pub clicks_per_minute: Vec<u64>,
 }
 
 /// Serde for a window: its two bounds. The end alone defines it.
@@ -135,6 +154,8 @@ mod tests {
         Snapshot {
             window: Window::ended_by(UnixMillis(1_672_159_800_000)),
             generated_at: UnixMillis(1_672_159_861_230),
+            is_final: true,
+            counted_through: BTreeMap::from([("clicks-0".to_owned(), Minute::of(UnixMillis(1_672_159_740_000)))]),
             total_clicks: 12,
             distinct_products: 2,
             clicks_per_minute: vec![0, 12],
@@ -147,7 +168,7 @@ mod tests {
 
     #[test]
     fn json_has_the_fields_of_the_table() {
-        let json = r#"{"window_start":"2022-12-27T15:50:00Z","window_end":"2022-12-27T16:50:00Z","generated_at":"2022-12-27T16:51:01.230Z","total_clicks":12,"distinct_products":2,"clicks_per_minute":[0,12],"products":[{"rank":1,"product_id":"p1","clicks":9,"previous_rank":2},{"rank":2,"product_id":"p2","clicks":3}]}"#;
+        let json = r#"{"window_start":"2022-12-27T15:50:00Z","window_end":"2022-12-27T16:50:00Z","generated_at":"2022-12-27T16:51:01.230Z","final":true,"counted_through":{"clicks-0":"2022-12-27T16:49:00Z"},"total_clicks":12,"distinct_products":2,"clicks_per_minute":[0,12],"products":[{"rank":1,"product_id":"p1","clicks":9,"previous_rank":2},{"rank":2,"product_id":"p2","clicks":3}]}"#;
         assert_eq!(serde_json::to_string(&snapshot()).unwrap(), json);
         assert_eq!(serde_json::from_str::<Snapshot>(json).unwrap(), snapshot());
     }
@@ -160,6 +181,8 @@ mod tests {
         let mut expected = [
             attribute::WINDOW_END,
             attribute::GENERATED_AT,
+            attribute::FINAL,
+            attribute::COUNTED_THROUGH,
             attribute::TOTAL_CLICKS,
             attribute::DISTINCT_PRODUCTS,
             attribute::PRODUCTS,
@@ -179,17 +202,24 @@ mod tests {
     #[test]
     fn an_item_without_newer_attributes_can_be_read() {
         let mut item = to_item(snapshot()).unwrap();
-        for absent in ["window_start", "clicks_per_minute", "products"] {
+        for absent in ["window_start", "clicks_per_minute", "products", "final", "counted_through"] {
             item.remove(absent).unwrap();
         }
         let read: Snapshot = from_item(item).unwrap();
-        assert_eq!(read, Snapshot { clicks_per_minute: Vec::new(), products: Vec::new(), ..snapshot() });
+        let expected = Snapshot {
+            is_final: false,
+            counted_through: BTreeMap::new(),
+            clicks_per_minute: Vec::new(),
+            products: Vec::new(),
+            ..snapshot()
+        };
+        assert_eq!(read, expected);
     }
 
     #[test]
     fn an_item_with_unknown_attributes_can_be_read() {
         let mut item = to_item(snapshot()).unwrap();
-        item.insert("final".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true));
+        item.insert("newer".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true));
         assert_eq!(from_item::<Snapshot>(item).unwrap(), snapshot());
     }
 }

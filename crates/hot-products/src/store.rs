@@ -1,7 +1,10 @@
 //! DynamoDB: the only module that calls it. One type per table, one method per access pattern.
 
 mod counters;
+mod days;
+mod late;
 mod limits;
+mod rankings;
 mod rejects;
 mod snapshots;
 

@@ -109,6 +109,20 @@ impl Minute {
     }
 }
 
+/// As the RFC 3339 time of its start, `2022-12-27T16:50:00Z`.
+impl Serialize for Minute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&bound(self.start()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Minute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        UnixMillis::parse_rfc3339(&text).map(Self::of).map_err(D::Error::custom)
+    }
+}
+
 /// As in the keys of the counters table: `2022-12-27T16:50Z`.
 impl fmt::Display for Minute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,6 +165,23 @@ impl Window {
     #[must_use]
     pub fn previous(self) -> Self {
         Self { end_step: self.end_step - 1 }
+    }
+
+    /// The oldest window that has minutes in common with this one.
+    #[must_use]
+    pub fn first_overlapping(self) -> Self {
+        Self { end_step: self.end_step - (Self::MINUTES / Self::STEP_MINUTES - 1) }
+    }
+
+    /// The newest window that has minutes in common with this one.
+    #[must_use]
+    pub fn last_overlapping(self) -> Self {
+        Self { end_step: self.end_step + (Self::MINUTES / Self::STEP_MINUTES - 1) }
+    }
+
+    /// The windows from this one to `last`, inclusive.
+    pub fn until(self, last: Self) -> impl Iterator<Item = Self> + Clone {
+        (self.end_step..=last.end_step).map(|end_step| Self { end_step })
     }
 
     /// The window's first instant.

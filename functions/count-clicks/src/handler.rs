@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, stream};
 use hot_products::{
     Bucket, Clock, Reason, TopicPartition, UnixMillis,
+    healing::{LateClicks, MAX_WRITE_TIME},
     metrics::{self, Unit},
     protocol::Click,
     store::{CountersTable, RejectsTable, StoreError},
@@ -52,6 +53,8 @@ pub struct CountSummary {
     /// Records that the counters contained already. Includes those of an update that was retried because its answer was
     /// lost.
     pub already_counted: u64,
+    /// Clicks of this batch whose minute was already due to be ranked when they were counted.
+    pub late: u64,
     /// Writes to the counters, refused ones included.
     pub updates: u64,
     /// Write units of the writes that were applied, to counters and rejected events.
@@ -114,6 +117,7 @@ impl CountSummary {
         let fields = [
             self.newest_event_time.map(|time| ("newest_event_time", json!(time))),
             (self.rejected > 0).then(|| ("rejected_by_reason", json!(self.rejected_by_reason))),
+            (self.late > 0).then(|| ("late", json!(self.late))),
             error.map(|error| ("error", json!(error.to_string()))),
         ];
         metrics::line(function, now, &metrics, fields.into_iter().flatten())
@@ -200,7 +204,7 @@ impl CountClicks {
 
         let all = batch.partitions.iter().map(|partition| partition.buckets.len()).sum();
         let mut done = 0;
-        let time_left = deadline.minus(ANSWER_TIME).since(now);
+        let time_left = deadline.minus(ANSWER_TIME).since(now).min(MAX_WRITE_TIME);
         if time_left.is_zero() {
             return (summary, Err(CountError::OutOfTime { done, all }));
         }
@@ -260,6 +264,19 @@ impl CountClicks {
         drop(counts);
         if let Some(error) = failed.into_inner() {
             return Err(error);
+        }
+        // After the counters: whoever ranks a window because of a note finds its clicks. All late clicks of the batch, not
+        // only those of this delivery: an earlier one may have counted some and then failed.
+        let mut late = LateClicks::default();
+        let counted_at = self.clock.now();
+        for (bucket, _, clicks) in &chains {
+            if LateClicks::is_late(bucket.minute, counted_at) {
+                late.add(bucket.minute, clicks.len() as u64);
+                summary.late += clicks.len() as u64;
+            }
+        }
+        if !late.is_empty() {
+            summary.write_units += self.counters.note_late(&late, self.settings.retention).await?;
         }
         for (bucket, partition, _) in chains {
             self.cursors.settle(bucket, partition);

@@ -3,20 +3,16 @@
 use std::{
     mem,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use count_clicks::{CountClicks, CountError, CountSettings};
-use hot_products::{Clock, SystemClock, UnixMillis, settings::Settings, store};
+use hot_products::{Clock, SystemClock, clock::deadline, settings::Settings, store};
 use lambda_runtime::{
     Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn,
     tower::util::MapRequestLayer, tracing,
 };
 use serde::de::IgnoredAny;
-
-/// The longest that Lambda lets any function run (AWS Lambda Developer Guide, "Lambda quotas").
-const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -56,23 +52,4 @@ async fn main() -> Result<(), Error> {
         })
     });
     Runtime::new(handler).layer(TracingLayer::new()).layer(MapRequestLayer::new(put_aside)).run().await
-}
-
-/// When the invocation has to be done. `cargo lambda watch` gives every invocation a deadline in 1970, which can only mean
-/// that there is none.
-fn deadline(epoch_ms: u64, now: UnixMillis) -> UnixMillis {
-    let deadline = UnixMillis(epoch_ms.try_into().unwrap_or(i64::MAX));
-    if deadline > now { deadline } else { now.plus(LONGEST_INVOCATION) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_in_the_past_is_none() {
-        let now = UnixMillis(1_672_159_800_000);
-        assert_eq!(deadline(1_672_159_860_000, now), UnixMillis(1_672_159_860_000));
-        assert_eq!(deadline(600_000, now), now.plus(LONGEST_INVOCATION));
-    }
 }

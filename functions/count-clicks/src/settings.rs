@@ -4,7 +4,8 @@ use std::{num::NonZeroU32, time::Duration};
 
 use hot_products::{
     Policy, defaults,
-    settings::{SettingError, Settings, wrong},
+    healing::Lifetimes,
+    settings::{SettingError, Settings},
 };
 
 /// The settings of `count-clicks`. The defaults are in [`defaults`].
@@ -32,25 +33,17 @@ impl CountSettings {
     /// # Errors
     /// The first that is missing or wrong.
     pub fn read(settings: &Settings) -> Result<Self, SettingError> {
-        let retention = settings.duration("RETENTION", defaults::RETENTION)?;
-        let max_event_age = settings.duration("MAX_EVENT_AGE", defaults::MAX_EVENT_AGE)?;
-        if max_event_age >= retention {
-            // A late click would create an expired item anew, without its `last_offset`, and redelivered clicks would be
-            // counted twice.
-            return Err(wrong(
-                "MAX_EVENT_AGE",
-                humantime::format_duration(max_event_age).to_string(),
-                format!("must be below RETENTION, which is {}", humantime::format_duration(retention)),
-            ));
-        }
+        // Were they closer, a late click could create an expired item anew, without its `last_offset`, and redelivered
+        // clicks would be counted twice.
+        let lifetimes = Lifetimes::read(settings)?;
         Ok(Self {
             counters_table: settings.required("COUNTERS_TABLE", "the name of the table of minute counters")?,
             rejects_table: settings.required("REJECTS_TABLE", "the name of the table of rejected events")?,
             policy: Policy {
                 counted_actions: settings.list("COUNTED_ACTIONS", defaults::COUNTED_ACTION)?,
-                max_event_age,
+                max_event_age: lifetimes.max_event_age(),
             },
-            retention,
+            retention: lifetimes.retention(),
             reject_retention: settings.duration("REJECT_RETENTION", defaults::REJECT_RETENTION)?,
             source_epoch: settings.epoch("SOURCE_EPOCH")?,
             write_concurrency: settings.number("WRITE_CONCURRENCY", defaults::WRITE_CONCURRENCY, 1..=256)?,
@@ -70,16 +63,20 @@ mod tests {
     fn the_defaults_are_the_documented_ones() {
         let settings = read(&[]).unwrap();
         assert_eq!(settings.retention, Duration::from_hours(26));
-        assert_eq!(settings.policy.max_event_age, Duration::from_hours(2));
+        assert_eq!(settings.policy.max_event_age, Duration::from_hours(24));
         assert_eq!(settings.policy.counted_actions, ["click"]);
         assert_eq!(settings.source_epoch, None);
     }
 
     #[test]
-    fn the_maximum_event_age_must_be_below_the_retention() {
+    fn the_retention_must_exceed_the_maximum_event_age_by_two_hours() {
         let message = read(&[("MAX_EVENT_AGE", "26h")]).unwrap_err().to_string();
-        assert_eq!(message, r#"MAX_EVENT_AGE is "1day 2h": must be below RETENTION, which is 1day 2h"#);
-        assert!(read(&[("MAX_EVENT_AGE", "25h 59m")]).is_ok());
+        assert!(
+            message
+                .starts_with("RETENTION is \"1day 2h\": must exceed MAX_EVENT_AGE, which is 1day 2h, by at least 2h")
+        );
+        assert!(read(&[("MAX_EVENT_AGE", "24h 1s")]).is_err());
+        assert!(read(&[("MAX_EVENT_AGE", "23h 59m")]).is_ok());
     }
 
     #[test]

@@ -1,24 +1,29 @@
 //! One invocation: read the window's counters, rank its products, write the snapshot, report what was done.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Clock, Shard, Snapshot, UnixMillis, Window,
+    Bucket, Clock, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window,
+    healing::{LateClicks, RankingRecord, plan},
     metrics::{self, Unit},
-    ranking::{Ranking, ShardCounters},
+    ranking::{Ranking, RankingContext, ShardCounters},
     store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
     time::bound,
 };
+use lambda_runtime::tracing;
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
 use crate::{RankSettings, Request, RequestError};
 
+/// How much of an invocation's time must be left to rank other windows than the one that is due.
+const EXTRA_TIME: Duration = Duration::from_secs(20);
+
 /// What an invocation did: the function returns it and logs it as metrics.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RankSummary {
     /// The window's first instant, RFC 3339.
     pub window_start: String,
@@ -40,8 +45,12 @@ pub struct RankSummary {
     pub read_units: f64,
     /// Write units consumed by the snapshot and its clicks per minute.
     pub write_units: u64,
-    /// How long after the window's end its snapshot was made, in milliseconds.
+    /// How long after the window's end its ranking began, in milliseconds.
     pub delay_ms: u64,
+    /// The ends of the other windows that were ranked again or for the last time, oldest first, RFC 3339.
+    pub also_ranked: Vec<String>,
+    /// How many of all windows are final now.
+    pub finals: u64,
 }
 
 impl RankSummary {
@@ -59,8 +68,13 @@ impl RankSummary {
             ("delay_ms", Unit::Milliseconds, self.delay_ms),
         ]
         .map(|(name, unit, value)| (name, unit, Some(value)));
-        let fields = [("window_start", json!(self.window_start)), ("window_end", json!(self.window_end))];
-        metrics::line(function, now, &metrics, fields)
+        let fields = [
+            Some(("window_start", json!(self.window_start))),
+            Some(("window_end", json!(self.window_end))),
+            (!self.also_ranked.is_empty()).then(|| ("also_ranked", json!(self.also_ranked))),
+            (self.finals > 0).then(|| ("finals", json!(self.finals))),
+        ];
+        metrics::line(function, now, &metrics, fields.into_iter().flatten())
     }
 }
 
@@ -79,6 +93,16 @@ pub enum RankError {
     /// The event does not name a past window.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// Ranking the window could lose clicks.
+    #[error(
+        "the counters of the window that ends at {window_end} may have expired since {since}: its snapshot stays as it is"
+    )]
+    Expired {
+        /// RFC 3339.
+        window_end: String,
+        /// When the first of them may have expired, RFC 3339.
+        since: String,
+    },
     /// Storage failed.
     #[error(transparent)]
     Storage(#[from] StoreError),
@@ -112,54 +136,120 @@ impl RankProducts {
         self.snapshots.get(Window::ended_by(UnixMillis(0))).await.map(drop)
     }
 
-    /// Ranks the window that `request` asks for and writes its snapshot.
+    /// Ranks the window that `request` asks for and writes its snapshot. A scheduled run also ranks windows again that
+    /// have late clicks, were missed, or are final, as [`plan`] says, as long as there is time until `deadline`.
     ///
     /// # Errors
-    /// If the request does not name a past window, or storage failed. It is safe to repeat.
-    pub async fn handle(&self, request: &Request) -> Result<RankOutcome, RankError> {
-        let window = request.window(self.clock.now())?;
-        let mut ranking = Ranking::new(window, self.settings.top_n);
-        let mut read = BucketRead::default();
-        for shard in Shard::all() {
-            ranking.add(self.read(window, shard, &mut read).await?);
+    /// If the request does not name a past window, the window's counters may have expired, or storage failed. It is safe
+    /// to repeat.
+    pub async fn handle(&self, request: &Request, deadline: UnixMillis) -> Result<RankOutcome, RankError> {
+        let now = self.clock.now();
+        let due = request.window(now)?;
+        let lifetimes = self.settings.lifetimes;
+        if lifetimes.expires_from(due) <= now {
+            let since = bound(lifetimes.expires_from(due));
+            return Err(RankError::Expired { window_end: bound(due.end()), since });
         }
-        let previous = self.snapshots.get(window.previous()).await?;
-        let ranked = ranking.finish(self.clock.now(), previous.as_ref());
-        let put = self.snapshots.put(&ranked, self.settings.snapshot_retention).await?;
-        let snapshot = ranked.snapshot;
+        let oldest = lifetimes.oldest_complete(now).min(due);
+        // Before the counters: what is noted later is compared with what this run has known.
+        let late = self.counters.late_clicks(oldest, due).await?;
+        let records = self.snapshots.rankings(oldest, due).await?;
+
+        let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };
+        let (snapshot, written) = self.rank(&[due], &mut run).await?.remove(0);
+        let mut also_ranked = Vec::new();
+        if !request.is_backfill() {
+            let extra = plan(due, now, lifetimes, &run.late, &records);
+            for group in groups(extra.into_iter().filter(|window| *window != due)) {
+                // The next run goes on with what this one has no time for.
+                let begun = self.clock.now();
+                if deadline.since(begun) < EXTRA_TIME {
+                    break;
+                }
+                self.rank(&group, &mut run).await?;
+                also_ranked.extend(group.iter().map(|window| bound(window.end())));
+            }
+        }
         let summary = RankSummary {
-            window_start: bound(window.start()),
-            window_end: bound(window.end()),
+            window_start: bound(due.start()),
+            window_end: bound(due.end()),
             total_clicks: snapshot.total_clicks,
             distinct_products: snapshot.distinct_products,
             ranked: snapshot.products.len() as u64,
-            written: matches!(put, PutOutcome::Written { .. }),
-            items: read.items,
-            queries: read.queries,
-            read_units: read.read_units,
-            write_units: match put {
-                PutOutcome::Written { write_units } => write_units,
-                PutOutcome::Kept { .. } => 0,
-            },
-            delay_ms: snapshot.generated_at.since(window.end()).as_millis() as u64,
-        };
-        let snapshot = match put {
-            PutOutcome::Written { .. } => snapshot,
-            PutOutcome::Kept { stored } => *stored,
+            written,
+            items: run.read.items,
+            queries: run.read.queries,
+            read_units: run.read.read_units,
+            write_units: run.write_units,
+            delay_ms: now.since(due.end()).as_millis() as u64,
+            also_ranked,
+            finals: run.finals,
         };
         Ok(RankOutcome { snapshot, summary })
     }
 
-    /// Reads the counters of a shard in the window's sixty minutes, a bounded number of minutes at a time, and adds to
-    /// `total` what that took.
-    async fn read(&self, window: Window, shard: Shard, total: &mut BucketRead) -> Result<ShardCounters, StoreError> {
+    /// Ranks `windows`, which overlap and are in ascending order, from one read of their counters, and writes their
+    /// snapshots. Returns the snapshot of each, and whether it was written.
+    async fn rank(&self, windows: &[Window], run: &mut Run) -> Result<Vec<(Snapshot, bool)>, StoreError> {
+        let generated_at = self.clock.now();
+        let minutes: BTreeSet<Minute> = windows.iter().flat_map(|window| window.minutes()).collect();
+        let mut rankings: Vec<_> = windows.iter().map(|window| Ranking::new(*window, self.settings.top_n)).collect();
+        for shard in Shard::all() {
+            let counters = self.read(&minutes, shard, &mut run.read).await?;
+            for ranking in &mut rankings {
+                ranking.add(&counters);
+            }
+        }
+        let mut snapshots: Vec<(Snapshot, bool)> = Vec::new();
+        for ranking in rankings {
+            let window = ranking.window();
+            let before = match snapshots.last() {
+                Some((snapshot, _)) if snapshot.window == window.previous() => Some(snapshot.clone()),
+                // Without it, the snapshot only lacks the movement.
+                _ => self.snapshots.get(window.previous()).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "could not read the snapshot before: this one has no previous ranks");
+                    None
+                }),
+            };
+            let is_final = self.settings.lifetimes.final_from(window) <= generated_at;
+            let context = RankingContext { generated_at, is_final, previous: before.as_ref() };
+            let ranked = ranking.finish(context);
+            let put = self.snapshots.put(&ranked, self.settings.snapshot_retention).await?;
+            run.write_units += match &put {
+                PutOutcome::Written { write_units } => *write_units,
+                PutOutcome::Kept { .. } => 0,
+            };
+            let (snapshot, written) = match put {
+                PutOutcome::Written { .. } => (ranked.snapshot, true),
+                PutOutcome::Kept { stored } => (*stored, false),
+            };
+            let noted = run.late.within(window);
+            let record = RankingRecord { noted, clicks: snapshot.total_clicks, is_final: snapshot.is_final };
+            run.write_units +=
+                self.snapshots.record_ranking(window, record, self.settings.lifetimes.retention()).await?;
+            run.finals += u64::from(snapshot.is_final);
+            snapshots.push((snapshot, written));
+        }
+        Ok(snapshots)
+    }
+
+    /// Reads the counters of a shard in `minutes`, a bounded number of minutes at a time, and adds to `total` what that
+    /// took.
+    async fn read(
+        &self,
+        minutes: &BTreeSet<Minute>,
+        shard: Shard,
+        total: &mut BucketRead,
+    ) -> Result<ShardCounters, StoreError> {
         let counters = RefCell::new(ShardCounters::new());
-        let read_minute = async |(number, minute)| {
-            let add = |product: &str, clicks| counters.borrow_mut().add(number, product, clicks);
+        let read_minute = async |minute| {
+            let add = |partition: &TopicPartition, product: &str, clicks| {
+                counters.borrow_mut().add(minute, partition, product, clicks);
+            };
             self.counters.read(Bucket { minute, shard }, add).await
         };
         let mut reads =
-            stream::iter((0..).zip(window.minutes())).map(read_minute).buffer_unordered(self.settings.read_concurrency);
+            stream::iter(minutes.iter().copied()).map(read_minute).buffer_unordered(self.settings.read_concurrency);
         while let Some(read) = reads.try_next().await? {
             total.items += read.items;
             total.queries += read.queries;
@@ -168,4 +258,25 @@ impl RankProducts {
         drop(reads);
         Ok(counters.into_inner())
     }
+}
+
+/// What a run knows and has consumed.
+struct Run {
+    /// The late clicks that were noted before it read any counter.
+    late: LateClicks,
+    read: BucketRead,
+    write_units: u64,
+    finals: u64,
+}
+
+/// Groups windows that overlap, oldest first, so that their counters are read once.
+fn groups(windows: impl Iterator<Item = Window>) -> Vec<Vec<Window>> {
+    let mut groups: Vec<Vec<Window>> = Vec::new();
+    for window in windows {
+        match groups.last_mut() {
+            Some(group) if group.last().is_some_and(|last| last.last_overlapping() >= window) => group.push(window),
+            _ => groups.push(vec![window]),
+        }
+    }
+    groups
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hot_products::{Clock, SystemClock, settings::Settings, store};
+use hot_products::{Clock, SystemClock, clock::deadline, settings::Settings, store};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn, tracing};
 use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, Request};
 
@@ -18,9 +18,12 @@ async fn main() -> Result<(), Error> {
     }
     let function = &function;
     run(service_fn(async |event: LambdaEvent<Request>| {
-        let RankOutcome { summary, .. } = function.handle(&event.payload).await.map_err(|error| Diagnostic {
+        let deadline = deadline(event.context.deadline, SystemClock.now());
+        let ranked = function.handle(&event.payload, deadline).await;
+        let RankOutcome { summary, .. } = ranked.map_err(|error| Diagnostic {
             error_type: match &error {
                 RankError::Request(_) => "Request",
+                RankError::Expired { .. } => "Expired",
                 RankError::Storage(_) => "Storage",
             }
             .into(),

@@ -43,6 +43,11 @@ pub enum RequestError {
 }
 
 impl Request {
+    /// Whether a person asks for one past window, so that no other window is ranked with it.
+    pub fn is_backfill(&self) -> bool {
+        self.window_end.is_some()
+    }
+
     /// The window that the event asks for: its end is the given time, rounded down to five minutes.
     ///
     /// # Errors

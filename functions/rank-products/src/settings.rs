@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hot_products::{
     defaults,
+    healing::Lifetimes,
     settings::{SettingError, Settings},
     snapshot::MAX_TOP_N,
 };
@@ -17,6 +18,8 @@ pub struct RankSettings {
     pub snapshots_table: String,
     /// `TOP_N`: how many products a snapshot holds, 1 to [`MAX_TOP_N`].
     pub top_n: usize,
+    /// `MAX_EVENT_AGE` and `RETENTION` of `count-clicks`: when a window is final, and how long its counters live.
+    pub lifetimes: Lifetimes,
     /// `SNAPSHOT_RETENTION`: how long snapshots live after the end of their window.
     pub snapshot_retention: Duration,
     /// `READ_CONCURRENCY`: how many buckets are read at the same time, 1 to 480.
@@ -33,6 +36,7 @@ impl RankSettings {
             counters_table: settings.required("COUNTERS_TABLE", "the name of the table of minute counters")?,
             snapshots_table: settings.required("SNAPSHOTS_TABLE", "the name of the table of snapshots")?,
             top_n: settings.number("TOP_N", defaults::TOP_N, 1..=MAX_TOP_N)?,
+            lifetimes: Lifetimes::read(settings)?,
             snapshot_retention: settings.duration("SNAPSHOT_RETENTION", defaults::SNAPSHOT_RETENTION)?,
             read_concurrency: settings.number("READ_CONCURRENCY", defaults::READ_CONCURRENCY, 1..=480)?,
         })

@@ -72,6 +72,8 @@ mod tests {
         let ranked = Snapshot {
             window: Window::ended_by(UnixMillis(1_672_159_800_000)),
             generated_at: UnixMillis(0),
+            is_final: false,
+            counted_through: std::collections::BTreeMap::new(),
             total_clicks: 100,
             distinct_products: 9,
             clicks_per_minute: Vec::new(),
@@ -101,6 +103,8 @@ mod tests {
         let empty = Snapshot {
             window,
             generated_at: UnixMillis(0),
+            is_final: false,
+            counted_through: std::collections::BTreeMap::new(),
             total_clicks: 0,
             distinct_products: 0,
             clicks_per_minute: Vec::new(),

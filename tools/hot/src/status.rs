@@ -238,6 +238,8 @@ mod tests {
         Snapshot {
             window: Window::ended_by(at(end)),
             generated_at: at(end).plus(Duration::from_mins(1)),
+            is_final: false,
+            counted_through: BTreeMap::new(),
             total_clicks: 7,
             distinct_products: 2,
             clicks_per_minute: Vec::new(),

@@ -14,5 +14,5 @@ pub mod replay;
 mod simulator;
 mod topic;
 
-pub use simulator::{SimulatorOptions, SimulatorTotals};
+pub use simulator::{Rankings, SimulatorOptions, SimulatorTotals};
 pub use topic::PartitionStatus;

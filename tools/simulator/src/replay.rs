@@ -8,7 +8,7 @@ use std::{collections::HashMap, io::BufRead, time::Duration};
 use anyhow::{Context, Result};
 use count_clicks::CountSummary;
 use hot_products::{
-    Bucket, Event, Minute, Shard, Snapshot, UnixMillis, Window, click::MAX_AHEAD, store::CountersTable,
+    Bucket, Event, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window, click::MAX_AHEAD, store::CountersTable,
 };
 use local_aws::embedded::Embedded;
 
@@ -93,7 +93,8 @@ impl Replay {
         while minute.start() <= latest {
             let mut clicks: HashMap<String, u64> = HashMap::new();
             for shard in Shard::all() {
-                let add = |product: &str, count| *clicks.entry(product.to_owned()).or_default() += count;
+                let add =
+                    |_: &TopicPartition, product: &str, count| *clicks.entry(product.to_owned()).or_default() += count;
                 self.counters.read(Bucket { minute, shard }, add).await?;
             }
             let mut clicks: Vec<_> = clicks.into_iter().collect();

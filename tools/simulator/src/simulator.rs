@@ -29,6 +29,17 @@ pub struct SimulatorOptions {
     pub top: Option<usize>,
     /// How long after its end a window is ranked.
     pub settle: Duration,
+    /// What a run of `rank-products` ranks.
+    pub rankings: Rankings,
+}
+
+/// What a run of `rank-products` ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rankings {
+    /// The due window, and those that heal or become final, as in AWS.
+    Scheduled,
+    /// The due window alone.
+    DueOnly,
 }
 
 /// The counts of all invocations of `count-clicks`.
@@ -200,8 +211,16 @@ impl Simulator {
     /// Invokes `rank-products` for `window`, as the schedule does, and returns the window's snapshot.
     async fn rank(&mut self, window: Window) -> Result<Snapshot> {
         // The window's end rather than the time of the run, because the settle time may exceed five minutes.
-        let request = Request { scheduled_time: Some(window.end().to_string()), window_end: None };
-        let ranked = self.rank_products.handle(&request).await.context("rank-products failed")?;
+        let end = Some(window.end().to_string());
+        let request = match self.options.rankings {
+            Rankings::Scheduled => Request { scheduled_time: end, window_end: None },
+            Rankings::DueOnly => Request { scheduled_time: None, window_end: end },
+        };
+        let ranked = self
+            .rank_products
+            .handle(&request, self.now().plus(INVOCATION_TIME))
+            .await
+            .context("rank-products failed")?;
         self.next_window = Some(window.next());
         self.any_ranked = true;
         Ok(ranked.snapshot)

@@ -20,8 +20,8 @@ const NO_KEY: &str = "-";
 /// The minute counters.
 #[derive(Clone, Debug)]
 pub struct CountersTable {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// What reading a bucket took.
@@ -140,15 +140,18 @@ impl CountersTable {
         self.last_offset(key, item)
     }
 
-    /// Reads a bucket, page by page, and hands each counter to `each`: the product, and its clicks in the minute from one
-    /// source.
+    /// Reads a bucket, page by page, and calls `each` with each counter: the topic partition, the product, and its clicks.
     ///
     /// Reads are eventually consistent, at half the price: a window is read a minute after its last minute's end, and
     /// twelve times until it has passed.
     ///
     /// # Errors
     /// When a read failed after all retries, or a counter is no whole number.
-    pub async fn read(&self, bucket: Bucket, mut each: impl FnMut(&str, u64)) -> Result<BucketRead, StoreError> {
+    pub async fn read(
+        &self,
+        bucket: Bucket,
+        mut each: impl FnMut(&TopicPartition, &str, u64),
+    ) -> Result<BucketRead, StoreError> {
         let mut read = BucketRead::default();
         let mut start = None;
         loop {
@@ -168,7 +171,8 @@ impl CountersTable {
             read.items += page.items().len() as u64;
             read.read_units += read_units(page.consumed_capacity());
             for item in page.items() {
-                self.counters_of(item, &mut each)?;
+                let partition = partition_of(item);
+                self.counters_of(item, |product, clicks| each(&partition, product, clicks))?;
             }
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -207,10 +211,9 @@ impl CountersTable {
             read.items += page.items().len() as u64;
             read.read_units += read_units(page.consumed_capacity());
             for item in page.items() {
-                let key = item.get(attribute::SOURCE).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
-                let source = TopicPartition::of_item(key);
-                let last_offset = self.last_offset(ItemKey::first(bucket, &source), item)?;
-                each(source, last_offset);
+                let partition = partition_of(item);
+                let last_offset = self.last_offset(ItemKey::first(bucket, &partition), item)?;
+                each(partition, last_offset);
             }
         }
         Ok(read)
@@ -259,7 +262,7 @@ impl CountersTable {
         Ok(())
     }
 
-    fn update_item(&self, bucket: impl Into<String>, source: impl Into<String>) -> UpdateItemFluentBuilder {
+    pub(super) fn update_item(&self, bucket: impl Into<String>, source: impl Into<String>) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)
@@ -274,13 +277,19 @@ impl CountersTable {
             .ok_or_else(|| self.layout(key, "has no last_offset"))
     }
 
-    fn failed(&self, error: &SdkError<UpdateItemError>) -> StoreError {
+    pub(super) fn failed(&self, error: &SdkError<UpdateItemError>) -> StoreError {
         StoreError::call("UpdateItem", &self.table, error)
     }
 
     fn layout(&self, key: ItemKey<'_>, problem: &str) -> StoreError {
         StoreError::layout(&self.table, key.to_string(), problem)
     }
+}
+
+/// The topic partition of an item, from its sort key.
+fn partition_of(item: &HashMap<String, AttributeValue>) -> TopicPartition {
+    let key = item.get(attribute::SOURCE).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
+    TopicPartition::of_item(key)
 }
 
 fn condition_failed(error: &SdkError<UpdateItemError>) -> bool {

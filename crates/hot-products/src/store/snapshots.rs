@@ -18,8 +18,8 @@ use crate::{
 /// The snapshots, and the clicks per minute of their top products.
 #[derive(Clone, Debug)]
 pub struct SnapshotsTable {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 /// What a write of a snapshot did.
@@ -30,7 +30,7 @@ pub enum PutOutcome {
         /// Write units consumed by the snapshot and its clicks per minute.
         write_units: u64,
     },
-    /// The window already has a snapshot that is as new or newer.
+    /// The window already has a snapshot that read more clicks, or as many and started no earlier.
     Kept {
         /// That snapshot.
         stored: Box<Snapshot>,
@@ -93,8 +93,7 @@ impl SnapshotsTable {
         products: usize,
     ) -> Result<Vec<Snapshot>, StoreError> {
         let mut projection =
-            [attribute::WINDOW_END, attribute::GENERATED_AT, attribute::TOTAL_CLICKS, attribute::DISTINCT_PRODUCTS]
-                .join(", ");
+            ["#w", "#f", attribute::GENERATED_AT, attribute::TOTAL_CLICKS, attribute::DISTINCT_PRODUCTS].join(", ");
         for place in 0..products {
             let _infallible = write!(projection, ", {}[{place}]", attribute::PRODUCTS);
         }
@@ -106,6 +105,7 @@ impl SnapshotsTable {
             .projection_expression(projection)
             .expression_attribute_names("#b", attribute::BOARD)
             .expression_attribute_names("#w", attribute::WINDOW_END)
+            .expression_attribute_names("#f", attribute::FINAL)
             .expression_attribute_values(":b", text(BOARD))
             .expression_attribute_values(":f", text(bound(windows.start().end())))
             .expression_attribute_values(":l", text(bound(windows.end().end())))
@@ -124,7 +124,8 @@ impl SnapshotsTable {
     }
 
     /// Writes a snapshot and the clicks per minute of its top products, to be kept for `retention` after the window's end,
-    /// unless the window has a snapshot that is as new or newer.
+    /// unless the window has a snapshot that read more clicks, or as many and started no earlier. Counters only grow, so
+    /// more clicks are nearer to the truth, whichever ranking writes last.
     ///
     /// The clicks per minute are written first, on the same condition, so that a reader who sees a snapshot finds them. If a
     /// newer run has written only its clicks per minute and failed, they stay until that run is repeated.
@@ -187,7 +188,7 @@ impl SnapshotsTable {
         output.items.unwrap_or_default().pop().map(|item| self.parse(board, item)).transpose()
     }
 
-    /// Writes an item of `window`, unless the one there is as new or newer.
+    /// Writes an item of `window`, unless the one there read more clicks, or as many and started no earlier.
     async fn put_record(
         &self,
         board: &str,
@@ -196,7 +197,10 @@ impl SnapshotsTable {
         retention: Duration,
     ) -> Result<ItemOutcome, StoreError> {
         let mut item = to_item(record).map_err(|error| self.layout(board, window, &error))?;
-        let generated_at = item.get(attribute::GENERATED_AT).cloned();
+        let mut values = HashMap::new();
+        for (name, attribute) in [(":g", attribute::GENERATED_AT), (":t", attribute::TOTAL_CLICKS)] {
+            values.extend(item.get(attribute).map(|value| (name.to_owned(), value.clone())));
+        }
         item.insert(attribute::BOARD.to_owned(), text(board));
         item.insert(attribute::EXPIRES_AT.to_owned(), number(window.end().plus(retention).epoch_seconds()));
         let result = self
@@ -204,9 +208,10 @@ impl SnapshotsTable {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#g) OR #g < :g")
+            .condition_expression("attribute_not_exists(#t) OR #t < :t OR (#t = :t AND #g < :g)")
             .expression_attribute_names("#g", attribute::GENERATED_AT)
-            .set_expression_attribute_values(generated_at.map(|time| HashMap::from([(":g".to_owned(), time)])))
+            .expression_attribute_names("#t", attribute::TOTAL_CLICKS)
+            .set_expression_attribute_values(Some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()

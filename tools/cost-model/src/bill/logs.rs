@@ -48,6 +48,7 @@ impl Log {
             read_units: 10_000.0,
             write_units: 6,
             delay_ms: 60_000,
+            ..RankSummary::default()
         };
         Self::of(&summary.log_line("hot-products-rank-products", NOW))
     }

@@ -44,7 +44,7 @@ pub fn minutes_bytes(products: &[ProductMinutes]) -> usize {
     let time = "2022-12-27T16:50:00Z".len();
     let field = |name: &str, value: usize| name.len() + value;
     let product = |product: &ProductMinutes| {
-        let counts = product.clicks_per_minute.iter().map(|clicks| 1 + number_bytes(u64::from(*clicks))).sum::<usize>();
+        let counts = product.clicks_per_minute.iter().map(|clicks| 1 + number_bytes(*clicks)).sum::<usize>();
         // A map has 3 bytes and one per entry, and so has a list.
         1 + 3 + field("product_id", product.product_id.len()) + 1 + field("clicks_per_minute", 3 + counts) + 1
     };

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use local_aws::embedded::Embedded;
 use serde_json::json;
 use simulator::{
-    SimulatorOptions,
+    Rankings, SimulatorOptions,
     replay::{Replay, ReplayProgress},
 };
 use terminal::text::{complain, print, safe};
@@ -73,6 +73,8 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<()> {
         batch_size: args.batch_size,
         top: Some(args.top),
         settle: args.settle.into(),
+        // What is printed is each window as it was ranked first.
+        rankings: Rankings::DueOnly,
     };
     let dynamodb = Embedded::start(0, None).await?;
     let mut replay = Replay::new(&dynamodb, options, args.max_gap)?;

@@ -111,6 +111,8 @@ mod tests {
         let snapshot = Snapshot {
             window: Window::ended_by(at("2022-12-27T16:50:00Z")),
             generated_at: at("2022-12-27T16:51:00Z"),
+            is_final: false,
+            counted_through: std::collections::BTreeMap::new(),
             total_clicks: 7,
             distinct_products: 2,
             clicks_per_minute: Vec::new(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{expiry::Expiry, shop::Shop};
 use crate::{
-    simulator::{Simulator, SimulatorOptions, SimulatorTotals, Step},
+    simulator::{Rankings, Simulator, SimulatorOptions, SimulatorTotals, Step},
     topic::PartitionStatus,
 };
 
@@ -58,8 +58,13 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// A shop that opens at `start`, a full minute, over the empty tables of `dynamodb`.
     pub(super) fn new(dynamodb: &Embedded, shop: Shop, start: UnixMillis) -> Result<Self> {
-        let options =
-            SimulatorOptions { partitions: PARTITIONS, batch_size: BATCH_SIZE, top: None, settle: RANKING_DELAY };
+        let options = SimulatorOptions {
+            partitions: PARTITIONS,
+            batch_size: BATCH_SIZE,
+            top: None,
+            settle: RANKING_DELAY,
+            rankings: Rankings::Scheduled,
+        };
         let mut simulator = Simulator::new(dynamodb, options, start)?;
         // The first window with sixty minutes of clicks.
         let before = Window::ended_by(start.plus(Duration::from_mins(Window::MINUTES as u64 - 1)));
