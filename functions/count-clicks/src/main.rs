@@ -1,18 +1,17 @@
-//! The Lambda function `count-clicks`: wires the handler to the runtime.
+//! The Lambda function `count-clicks`: connects the handler to the runtime.
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod body_slot;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use count_clicks::{CountClicks, CountError, CountSettings};
 use hot_products::{Clock, SystemClock, clock::deadline, settings::Settings, store};
 use lambda_runtime::{
-    Diagnostic, Error, LambdaEvent, LambdaInvocation, Runtime, layers::TracingLayer, service_fn,
-    tower::util::MapRequestLayer, tracing,
+    Diagnostic, Error, LambdaEvent, Runtime, layers::TracingLayer, service_fn, tower::util::MapRequestLayer, tracing,
 };
 use serde::de::IgnoredAny;
+
+use crate::body_slot::BodySlot;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -21,21 +20,14 @@ async fn main() -> Result<(), Error> {
     let client = store::client_from_env(&settings)?;
     let function = CountClicks::new(client, CountSettings::read(&settings)?, Arc::new(SystemClock));
     if let Err(error) = function.connect().await {
-        // Not the end: a function that starts while DynamoDB is away works when it is back.
-        tracing::warn!(%error, "could not open the connection to DynamoDB ahead of the first batch");
+        // Not fatal: a function that starts while DynamoDB is unreachable works as soon as it is reachable.
+        tracing::warn!(%error, "could not connect to DynamoDB before the first batch");
     }
     let function = &function;
-    // The runtime would read and copy a batch of megabytes before the handler reads it once more: the batch goes past it.
-    let batch = &Mutex::new(Bytes::new());
-    let put_aside = |mut invocation: LambdaInvocation| {
-        let body = mem::replace(&mut invocation.body, Bytes::from_static(b"null"));
-        *batch.lock().unwrap_or_else(PoisonError::into_inner) = body;
-        invocation
-    };
+    let body = &BodySlot::default();
     let handler = service_fn(async |event: LambdaEvent<IgnoredAny>| {
         let deadline = deadline(event.context.deadline, SystemClock.now());
-        let body = mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
-        let (summary, result) = function.handle(body, deadline).await;
+        let (summary, result) = function.handle(body.take(), deadline).await;
         #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from standard output")]
         {
             let function = &event.context.env_config.function_name;
@@ -51,5 +43,6 @@ async fn main() -> Result<(), Error> {
             error_message: error.to_string(),
         })
     });
-    Runtime::new(handler).layer(TracingLayer::new()).layer(MapRequestLayer::new(put_aside)).run().await
+    let fill = |invocation| body.fill(invocation);
+    Runtime::new(handler).layer(TracingLayer::new()).layer(MapRequestLayer::new(fill)).run().await
 }
