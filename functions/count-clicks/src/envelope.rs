@@ -127,3 +127,85 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A valid value.
+    const VALUE: &str = "e30=";
+
+    fn event_of(records: &str) -> String {
+        format!(r#"{{"records":{{"clicks-0":[{records}]}}}}"#)
+    }
+
+    fn problem_of(event: &str) -> String {
+        let Err(error) = Envelope::parse(event.as_bytes()) else { panic!("accepted: {event}") };
+        error.to_string()
+    }
+
+    #[test]
+    fn a_record_of_another_shape_fails_the_whole_batch() {
+        for (record, problem) in [
+            (format!(r#"{{"value":"{VALUE}"}}"#), "missing field `offset`"),
+            (
+                format!(r#"{{"offset":-1,"value":"{VALUE}"}}"#),
+                "invalid value: integer `-1`, expected an offset of 0 or more",
+            ),
+            (
+                format!(r#"{{"offset":9223372036854775808,"value":"{VALUE}"}}"#),
+                "invalid value: integer `9223372036854775808`, expected i64",
+            ),
+            (format!(r#"{{"offset":1.5,"value":"{VALUE}"}}"#), "invalid type: floating point `1.5`, expected i64"),
+            (format!(r#"{{"offset":"5","value":"{VALUE}"}}"#), "invalid type: string \"…\", expected i64"),
+            (format!(r#"{{"offset":null,"value":"{VALUE}"}}"#), "invalid type: null, expected i64"),
+            (r#"{"offset":5,"value":7}"#.to_owned(), "invalid type: integer `7`, expected a string"),
+            (r#"{"offset":5,"value":{}}"#.to_owned(), "invalid type: map, expected a string"),
+            (r#"{"offset":5,"value":1e400}"#.to_owned(), "number out of range"),
+            (format!(r#"{{"offset":5,"offset":5,"value":"{VALUE}"}}"#), "duplicate field `offset`"),
+            (format!(r#"[5,"{VALUE}"]"#), "invalid type: sequence, expected an object"),
+            ("null".to_owned(), "invalid type: null, expected an object"),
+            ("[]".to_owned(), "invalid type: sequence, expected an object"),
+            (r#""u_1233""#.to_owned(), "invalid type: string \"…\", expected an object"),
+        ] {
+            // Other records before and after it do not matter.
+            let valid = format!(r#"{{"offset":1,"value":"{VALUE}"}}"#);
+            let message = problem_of(&event_of(&format!("{valid},{record},{valid}")));
+            assert!(message.starts_with(&format!("the event is not an MSK batch: {problem}")), "{record}: {message}");
+            assert!(message.contains("at line 1 column"), "{message}");
+            assert!(!message.contains("1233"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_shape_is_an_error() {
+        let record = format!(r#"{{"offset":1,"value":"{VALUE}"}}"#);
+        for event in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#""records""#,
+            r#"{"Records":[]}"#,
+            r#"{"records":[]}"#,
+            r#"{"records":null}"#,
+            r#"{"records":"u_1233 \" u_1233"}"#,
+            r#"{"records":{"clicks-0":null}}"#,
+            r#"{"records":{"clicks-0":{}}}"#,
+            r#"{"records":{"clicks-0":"no list"}}"#,
+            r#"{"records":{},"records":{}}"#,
+            &format!(r#"[{{"clicks-0":[{record}]}}]"#),
+            &format!(r#"{{"records":{{"clicks-0":[{record}],"clicks-0":[{record}]}}}}"#),
+            &format!(r#"{{"records":{{"":[{record}]}}}}"#),
+            &format!(r#"{{"records":{{"clicks-0":[{record}]}}"#),
+        ] {
+            let message = problem_of(event);
+            assert!(message.starts_with("the event is not an MSK batch: "), "{event}: {message}");
+            assert!(
+                message.contains("Invoke count-clicks only through an Amazon MSK event source mapping"),
+                "{message}"
+            );
+            assert!(!message.contains("u_1233"), "{message}");
+        }
+    }
+}
