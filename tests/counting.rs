@@ -1,8 +1,9 @@
-//! The real handler over a DynamoDB API: whatever is delivered, in whatever cut and however often, the counters equal a
-//! plain group-by; and each rule of the table's layout does what it is there for.
+//! The real handler with a DynamoDB API: the counters equal a plain group-by for any batch boundaries and redeliveries, and
+//! each rule of the table's layout works.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
@@ -23,20 +24,20 @@ use tokio::runtime::Runtime;
 
 const MINUTE: i64 = 60_000;
 
-/// One DynamoDB for all tests; each test has minutes of its own.
+/// One DynamoDB for all tests; each test uses different minutes.
 static DYNAMODB: LazyLock<(Runtime, Embedded)> = LazyLock::new(|| {
     let runtime = Runtime::new().expect("a runtime");
     let dynamodb = runtime.block_on(Embedded::start(0, None)).expect("DynamoDB starts");
     (runtime, dynamodb)
 });
 
-/// The function, at a time that no other test is at.
+/// The function, with a clock at a time that no other test uses.
 struct Function {
     handler: CountClicks,
     settings: CountSettings,
     clock: Arc<ManualClock>,
     client: Client,
-    /// The first minute that this test may count in, epoch milliseconds.
+    /// The first minute of this test, epoch milliseconds.
     start: i64,
 }
 
@@ -54,7 +55,7 @@ impl Function {
         Self { handler, settings, clock, client, start }
     }
 
-    /// Another instance of the function: what this one remembers, it does not.
+    /// Another instance of the function, with an empty cache.
     fn another_instance(&self) -> Self {
         let handler = CountClicks::new(self.client.clone(), self.settings.clone(), self.clock.clone());
         Self {
@@ -66,18 +67,18 @@ impl Function {
         }
     }
 
-    /// Hands over records of one source, `values` from `offset` on.
+    /// Delivers records of one source: `values`, with offsets from `offset` on.
     fn deliver(&self, source: &str, offset: i64, values: &[Vec<u8>]) -> CountSummary {
         self.deliver_all(&[(source, offset, values)])
     }
 
     fn deliver_all(&self, sources: &[(&str, i64, &[Vec<u8>])]) -> CountSummary {
         let (summary, result) = self.try_deliver(sources);
-        result.expect("storage is well");
+        result.expect("storage works");
         assert_eq!(
             summary.records,
             summary.counted + summary.already_counted + summary.ignored + summary.stale + summary.rejected,
-            "each record has one outcome"
+            "each record is in one class"
         );
         summary
     }
@@ -97,10 +98,15 @@ impl Function {
         DYNAMODB.0.block_on(self.handler.handle(&event, deadline))
     }
 
-    /// The items of `minutes` minutes by their keys, `2022-12-27T16:50Z#3 clicks-0`.
+    /// The items of the first `minutes` minutes by their keys, `2022-12-27T16:50Z#3 clicks-0`.
     fn items(&self, minutes: i64) -> BTreeMap<String, HashMap<String, AttributeValue>> {
+        self.items_of(0..minutes)
+    }
+
+    /// The items of these minutes, relative to the test's first one.
+    fn items_of(&self, minutes: impl IntoIterator<Item = i64>) -> BTreeMap<String, HashMap<String, AttributeValue>> {
         let mut items = BTreeMap::new();
-        for minute in 0..minutes {
+        for minute in minutes {
             let minute = hot_products::Minute::of(UnixMillis(self.start + minute * MINUTE));
             for shard in Shard::all() {
                 let bucket = hot_products::Bucket { minute, shard }.to_string();
@@ -122,10 +128,15 @@ impl Function {
         items
     }
 
-    /// The sums of all counters.
+    /// The sums of all counters of the first `minutes` minutes.
     fn counts(&self, minutes: i64) -> Counts {
+        self.counts_of(0..minutes)
+    }
+
+    /// The sums of all counters of these minutes, relative to the test's first one.
+    fn counts_of(&self, minutes: impl IntoIterator<Item = i64>) -> Counts {
         let mut counts = Counts::new();
-        for (key, item) in self.items(minutes) {
+        for (key, item) in self.items_of(minutes) {
             let minute = UnixMillis::parse_rfc3339(&format!("{}:00Z", &key[..16])).expect("a minute").0;
             for (name, value) in item {
                 if let Some(product) = name.strip_prefix('#') {
@@ -157,84 +168,152 @@ fn number(item: &HashMap<String, AttributeValue>, name: &str) -> i64 {
     item[name].as_n().expect("a number").parse().expect("a whole number")
 }
 
-/// One delivery of a source: how far before the last commit it begins, how many records it has at most, and whether it is
-/// committed after it.
+/// One delivery of a source: how many records before the last commit it starts, its maximum number of records, and whether
+/// it is committed.
 type Delivery = (usize, usize, bool);
 
 #[derive(Clone, Debug)]
 struct Stream {
-    /// Per source, the records: minute, product, and what they are.
+    /// The records of each source: minute, product, and kind.
     sources: Vec<Vec<(i64, u16, u8)>>,
     deliveries: Vec<Vec<Delivery>>,
+    /// How many minutes the clock advances before each turn of the deliveries.
+    advances: Vec<i64>,
 }
 
-fn streams() -> impl Strategy<Value = Stream> {
-    let record = (0..4_i64, prop_oneof![0..6_u16, 0..1_000_u16], 0..20_u8);
+/// Streams with records in `minutes`. The clock advances by less than `max_advance` minutes in each turn.
+fn streams(minutes: &'static [i64], max_advance: i64) -> impl Strategy<Value = Stream> {
+    let record = (prop::sample::select(minutes), prop_oneof![0..6_u16, 0..1_000_u16], 0..20_u8);
     let source = prop::collection::vec(record, 1..400);
     let deliveries = prop::collection::vec((0..120_usize, 1..300_usize, any::<bool>()), 0..12);
-    (1..4_usize).prop_flat_map(move |sources| {
+    let advances = prop::collection::vec(0..max_advance, 13);
+    (1..4_usize, advances).prop_flat_map(move |(sources, advances)| {
         (prop::collection::vec(source.clone(), sources), prop::collection::vec(deliveries.clone(), sources))
-            .prop_map(|(sources, deliveries)| Stream { sources, deliveries })
+            .prop_map(move |(sources, deliveries)| Stream { sources, deliveries, advances: advances.clone() })
     })
 }
 
-#[test]
-fn any_stream_in_any_cut_redelivered_at_will_equals_the_group_by() {
-    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(&streams(), |stream| {
-        let function = Function::new(&[]);
-        let values: Vec<Vec<Vec<u8>>> = stream
-            .sources
-            .iter()
-            .map(|records| {
-                let value = |(minute, product, kind): &(i64, u16, u8)| match kind {
-                    0 => b"{\"event_time\":1,\"product".to_vec(),
-                    1 => event(function.start + minute * MINUTE, &format!("p{product}"), "view"),
-                    2 => event(function.start - 300 * MINUTE, &format!("p{product}"), "click"),
-                    3 => event(function.start, "", "click"),
-                    _ => function.click(*minute, &format!("p{product}")),
-                };
-                records.iter().map(value).collect()
-            })
-            .collect();
+/// Records of one source that were delivered together.
+struct Delivered {
+    now: i64,
+    source: usize,
+    offsets: Range<usize>,
+}
+
+impl Stream {
+    /// The records' values by source; a record's offset is its position.
+    fn values(&self, function: &Function) -> Vec<Vec<Vec<u8>>> {
+        let value = |(minute, product, kind): &(i64, u16, u8)| match kind {
+            0 => b"{\"event_time\":1,\"product".to_vec(),
+            1 => event(function.start + minute * MINUTE, &format!("p{product}"), "view"),
+            2 => event(function.start - 300 * MINUTE, &format!("p{product}"), "click"),
+            3 => event(function.start, "", "click"),
+            _ => function.click(*minute, &format!("p{product}")),
+        };
+        self.sources.iter().map(|records| records.iter().map(value).collect()).collect()
+    }
+
+    /// Delivers `values` by the stream's deliveries, then everything that is not committed. Returns what was delivered when.
+    fn deliver(&self, function: &Function, values: &[Vec<Vec<u8>>]) -> Vec<Delivered> {
         let mut committed = vec![0_usize; values.len()];
-        // Sources take turns, as the partitions of one batch do.
-        for turn in 0..stream.deliveries.iter().map(Vec::len).max().unwrap_or(0) {
+        let mut delivered = Vec::new();
+        // A batch has records of several sources.
+        let turns = self.deliveries.iter().map(Vec::len).max().unwrap_or(0);
+        for turn in 0..=turns {
+            function.clock.set(UnixMillis(function.clock.now().0 + self.advances[turn] * MINUTE));
             let mut batch = Vec::new();
-            for (number, deliveries) in stream.deliveries.iter().enumerate() {
-                let Some((back, most, _)) = deliveries.get(turn) else { continue };
-                let from = committed[number].saturating_sub(*back);
-                let to = values[number].len().min(from + most);
-                batch.push((number, from, to));
+            for (source, deliveries) in self.deliveries.iter().enumerate() {
+                let (back, most) = match deliveries.get(turn) {
+                    Some((back, most, _)) => (*back, *most),
+                    None if turn == turns => (0, usize::MAX),
+                    None => continue,
+                };
+                let from = committed[source].saturating_sub(back);
+                let to = values[source].len().min(from.saturating_add(most));
+                batch.push((source, from, to));
             }
-            let names: Vec<_> = (0..values.len()).map(|number| format!("clicks-{number}")).collect();
+            let names: Vec<_> = (0..values.len()).map(|source| format!("clicks-{source}")).collect();
             let sources: Vec<_> = batch
                 .iter()
-                .map(|(number, from, to)| (names[*number].as_str(), *from as i64, &values[*number][*from..*to]))
+                .map(|(source, from, to)| (names[*source].as_str(), *from as i64, &values[*source][*from..*to]))
                 .collect();
             function.deliver_all(&sources);
-            for (number, _, to) in batch {
-                // An invocation that was counted and not committed comes again.
-                if stream.deliveries[number][turn].2 {
-                    committed[number] = committed[number].max(to);
+            for (source, from, to) in batch {
+                delivered.push(Delivered { now: function.clock.now().0, source, offsets: from..to });
+                // Without a commit, counted records are redelivered.
+                if self.deliveries[source].get(turn).is_none_or(|(.., commits)| *commits) {
+                    committed[source] = committed[source].max(to);
                 }
             }
         }
-        for (number, values) in values.iter().enumerate() {
-            function.deliver(&format!("clicks-{number}"), committed[number] as i64, &values[committed[number]..]);
-        }
-        let mut expected = group_by::group(values.iter().flatten().map(Vec::as_slice)).counts;
-        expected.retain(|minute, _| *minute >= function.start); // the others are stale
-        prop_assert_eq!(function.counts(4), expected);
-        Ok(())
-    });
-    if let Err(error) = result {
+        delivered
+    }
+}
+
+fn check(streams: impl Strategy<Value = Stream>, property: impl Fn(Stream) -> Result<(), TestCaseError>) {
+    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
+    if let Err(error) = TestRunner::new(config).run(&streams, property) {
         panic!("{error}");
     }
 }
 
 #[test]
-fn a_redelivered_batch_moves_no_count_and_its_new_part_is_counted() {
+fn any_deliveries_of_any_stream_equal_the_group_by() {
+    check(streams(&[0, 1, 2, 3], 1), |stream| {
+        let function = Function::new(&[]);
+        let values = stream.values(&function);
+        stream.deliver(&function, &values);
+        let mut expected = group_by::group(values.iter().flatten().map(Vec::as_slice)).counts;
+        expected.retain(|minute, _| *minute >= function.start); // the others are stale
+        prop_assert_eq!(function.counts(4), expected);
+        Ok(())
+    });
+}
+
+/// The minutes of the records. The clock starts at minute 5, so some records are too far ahead at first, and some become
+/// stale.
+const MOVING_MINUTES: &[i64] = &[0, 3, 12, 20, 34];
+
+/// The expected counts for these deliveries.
+///
+/// A delivery counts a click that is neither stale nor too far ahead at that time, unless its item has already counted up to
+/// its offset. So a click is counted at its first delivery, or never if it is stale then. A click that is too far ahead at
+/// first is counted later only if no later record of its minute, shard and source was counted before.
+fn counts_at(values: &[Vec<Vec<u8>>], delivered: &[Delivered], max_event_age: i64) -> Counts {
+    let mut counts = Counts::new();
+    let mut last_offsets = HashMap::new();
+    for Delivered { now, source, offsets } in delivered {
+        for offset in offsets.clone() {
+            let one = group_by::group([values[*source][offset].as_slice()]);
+            let (Some((time, _)), Some((minute, product))) = (one.span, one.counts.first_key_value()) else { continue };
+            let product = product.keys().next().expect("a click is on a product");
+            if time < now - max_event_age || time > now + 5 * MINUTE {
+                continue;
+            }
+            let last_offset = last_offsets.entry((*source, *minute, Shard::of(product))).or_insert(-1);
+            if offset as i64 > *last_offset {
+                *last_offset = offset as i64;
+                *counts.entry(*minute).or_default().entry(product.clone()).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+#[test]
+fn with_a_moving_clock_each_click_counts_by_its_age_at_delivery() {
+    check(streams(MOVING_MINUTES, 12), |stream| {
+        let function = Function::new(&[("MAX_EVENT_AGE", "30m")]);
+        let values = stream.values(&function);
+        let delivered = stream.deliver(&function, &values);
+        let expected = counts_at(&values, &delivered, 30 * MINUTE);
+        prop_assert_eq!(function.counts_of(MOVING_MINUTES.iter().copied()), expected);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_redelivered_batch_changes_no_count_and_new_records_are_counted() {
     let function = Function::new(&[]);
     let values: Vec<_> = (0..15).map(|number| function.click(0, &format!("p{}", number % 3))).collect();
     assert_eq!(function.deliver("clicks-0", 40, &values[..10]).counted, 10);
@@ -242,16 +321,16 @@ fn a_redelivered_batch_moves_no_count_and_its_new_part_is_counted() {
 
     let again = function.deliver("clicks-0", 40, &values[..10]);
     assert_eq!((again.counted, again.already_counted), (0, 10));
-    assert_eq!(function.items(1), before, "not even an attribute moved");
+    assert_eq!(function.items(1), before, "no attribute changed");
 
-    // Cut elsewhere and grown: the condition fails, and what the item returned tells which part is new.
+    // A larger batch with other boundaries: the condition fails, and the returned item shows which records are new.
     let grown = function.deliver("clicks-0", 45, &values[5..]);
     assert_eq!((grown.counted, grown.already_counted), (5, 5));
     assert_eq!(function.counts(1), group_by::group(values.iter().map(Vec::as_slice)).counts);
 }
 
 #[test]
-fn an_item_is_of_the_designs_layout() {
+fn an_item_has_the_documented_layout() {
     let function = Function::new(&[("SOURCE_EPOCH", "2")]);
     function.deliver("clicks-0", 7, &[function.click(0, "p1"), function.click(0, "p1")]);
     let items = function.items(1);
@@ -275,10 +354,10 @@ fn more_than_200_products_in_one_item_are_split_by_offset() {
 }
 
 #[test]
-fn a_full_item_is_closed_and_counting_goes_on_behind_it() {
+fn a_full_item_is_closed_and_counting_continues_in_the_next() {
     let function = Function::new(&[]);
-    // Ids of 256 bytes: about 1,560 fill an item. A batch of one piece does not close it, and no function of a batch
-    // knows of its size from the last one.
+    // About 1,560 ids of 256 bytes fill an item. Each batch is one update by a new instance, which does not know the item's
+    // size and so does not close it.
     let products = products_of_one_shard(3_600, 256);
     let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
     let expected = group_by::group(values.iter().map(Vec::as_slice)).counts;
@@ -295,11 +374,11 @@ fn a_full_item_is_closed_and_counting_goes_on_behind_it() {
     let names: Vec<_> = chain.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["clicks-0", "clicks-0+1", "clicks-0+2"]);
     let closed: Vec<_> = chain.iter().map(|(_, item)| *item["closed"].as_bool().expect("a mark")).collect();
-    assert_eq!(closed, [true, true, false], "before the next item got its first count");
+    assert_eq!(closed, [true, true, false], "closed before the next item was created");
     let last: Vec<_> = chain.iter().map(|(_, item)| number(item, "last_offset")).collect();
     assert!(last.is_sorted() && last[2] == 3_599, "{last:?}");
 
-    // What the overflow items counted must never fit back into the first: redeliver all of it, cut elsewhere.
+    // The first item must not accept what the overflow items counted: redeliver everything with other boundaries.
     let before = function.items(1);
     for (number, chunk) in values.chunks(700).enumerate() {
         let summary = function.deliver("clicks-0", number as i64 * 700, chunk);
@@ -309,28 +388,28 @@ fn a_full_item_is_closed_and_counting_goes_on_behind_it() {
 }
 
 #[test]
-fn a_large_item_is_closed_by_one_update_more() {
+fn the_next_update_of_a_large_item_closes_it() {
     let function = Function::new(&[]);
     // 200 of them are about 8 KB.
     let products = products_of_one_shard(1_400, 36);
     let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
     let expected = group_by::group(values.iter().map(Vec::as_slice)).counts;
     let first = function.deliver("clicks-0", 0, &values[..1_000]);
-    assert_eq!((first.counted, first.updates), (1_000, 5), "no write is for closing alone");
+    assert_eq!((first.counted, first.updates), (1_000, 5), "closing needs no extra write");
     let chain = |function: &Function| -> Vec<_> {
         let closed = |item: &HashMap<String, AttributeValue>| *item["closed"].as_bool().expect("a mark");
         function.items(1).values().map(|item| (number(item, "last_offset"), closed(item))).collect()
     };
     assert_eq!(chain(&function), [(399, true), (799, true), (999, false)]);
 
-    // The function remembers the chain: nothing is refused, and its item of 200 takes one more update.
+    // The function remembers the chain: no update is refused, and the open item of 200 products takes one more.
     let second = function.deliver("clicks-0", 1_000, &values[1_000..]);
     assert_eq!((second.counted, second.updates), (400, 2));
     assert_eq!(chain(&function), [(399, true), (799, true), (1_199, true), (1_399, false)]);
     assert!(second.largest_item_kb.is_some_and(|kb| (16..20).contains(&kb)), "{second:?}");
     assert_eq!(function.counts(1), expected);
 
-    // One that knows nothing is told by refusals, one an item, and counts nothing twice.
+    // A new instance learns the chain from refusals, one per item, and counts nothing twice.
     let again = function.another_instance().deliver("clicks-0", 500, &values[500..]);
     assert_eq!((again.counted, again.already_counted, again.updates), (0, 900, 4));
     let again = function.deliver("clicks-0", 0, &values);
@@ -339,12 +418,12 @@ fn a_large_item_is_closed_by_one_update_more() {
 }
 
 #[test]
-fn a_closed_item_refuses_even_what_would_fit() {
+fn a_closed_item_refuses_clicks_that_would_fit() {
     let function = Function::new(&[]);
     let products = products_of_one_shard(500, 256);
     let values: Vec<_> = products.iter().map(|product| function.click(0, product)).collect();
     function.deliver("clicks-0", 0, &values);
-    // A click on a product that the closed item knows would not make it grow.
+    // A click on a product of the closed item would not increase its size.
     let summary = function.another_instance().deliver("clicks-0", 500, &[values[0].clone()]);
     assert_eq!(summary.counted, 1);
     let items = function.items(1);
@@ -354,7 +433,7 @@ fn a_closed_item_refuses_even_what_would_fit() {
 }
 
 #[test]
-fn rejected_records_are_noted_once_a_source_and_batch() {
+fn rejected_records_are_stored_once_per_source_and_batch() {
     let function = Function::new(&[]);
     let source = format!("rejects{}-3", function.start);
     let mut values: Vec<_> = (0..8).map(|number| function.click(0, &format!("p{number}"))).collect();
@@ -391,18 +470,19 @@ fn rejected_records_are_noted_once_a_source_and_batch() {
 
     function.clock.set(UnixMillis(function.clock.now().0 + 1_000));
     function.deliver(&source, 100, &values);
-    assert_eq!(read(), items, "writing it twice changes nothing");
+    assert_eq!(read(), items, "a redelivery changes nothing");
     function.deliver(&source, 101, &values[1..4]);
-    assert_eq!(read(), items, "nor does a shorter cut");
+    assert_eq!(read(), items, "nor does a shorter batch");
 }
 
 #[test]
-fn a_record_of_an_expired_minute_is_stale_and_begins_no_item() {
+fn a_record_of_an_expired_minute_is_stale_and_creates_no_item() {
     let function = Function::new(&[("RETENTION", "3h")]);
     let values = [event(function.start - 120 * MINUTE, "p1", "click"), function.click(0, "p1")];
     let summary = function.deliver("clicks-0", 0, &values);
     assert_eq!((summary.counted, summary.stale), (1, 1));
     assert_eq!(function.items(1).len(), 1);
+    assert!(function.items_of([-120]).is_empty(), "no item in the stale record's minute");
 }
 
 #[test]
@@ -423,7 +503,7 @@ fn an_invocation_without_time_writes_nothing_and_fails() {
 }
 
 #[test]
-fn an_item_that_another_hand_wrote_fails_the_batch_instead_of_looping() {
+fn an_invalid_item_fails_the_batch_instead_of_looping() {
     let function = Function::new(&[]);
     function.deliver("clicks-0", 5, &[function.click(0, "p1")]);
     let items = function.items(1);

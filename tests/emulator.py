@@ -1,5 +1,4 @@
-"""An AWS emulator on this machine, and what the rehearsal does around it: it starts and stops it, runs commands against it,
-counts checks.
+"""Starts and stops an AWS emulator on this machine, runs commands against it, and counts checks, for the rehearsal.
 """
 
 import contextlib
@@ -19,15 +18,15 @@ import boto3
 import sam
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# Beside this Python.
+# In this Python's environment.
 EMULATOR = str(pathlib.Path(sys.executable).with_name("ministack"))
-# The pinned one, in an environment of its own.
+# The pinned version, in a separate environment.
 SAM = str(ROOT / ".venv" / "sam" / "bin" / "sam")
 
 client = boto3.client
 
 
-# ── Telling ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Output ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 START = time.monotonic()
 
@@ -37,7 +36,7 @@ def say(text):
 
 
 class Checks:
-    """Counts what holds and what does not; a failed check does not end the rehearsal."""
+    """Counts passed and failed checks. A failed check does not end the rehearsal."""
 
     def __init__(self):
         self.passed = self.failed = 0
@@ -51,7 +50,7 @@ class Checks:
             print(f"  FAILED  {what}\n    expected {expected!r}\n    found    {found!r}", flush=True)
 
     def holds(self, what, check, *arguments):
-        """A check of tests/infra, which raises where it fails."""
+        """Runs a check of tests/infra, which raises an exception if it fails."""
         try:
             check(unittest.TestCase(), *arguments)
         except AssertionError as error:
@@ -61,18 +60,18 @@ class Checks:
 
 
 class CannotRehearse(Exception):
-    """Something is missing. The message says what, and what to do."""
+    """A requirement is missing. The message says which one and what to do."""
 
 
 # ── The emulator ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def environment(outer, port, folder):
-    """The one environment of this program and all that it starts: `outer` without anything that is for AWS or SAM."""
+    """The environment of this program and its subprocesses: `outer` without the user's settings for AWS and SAM."""
     kept = {k: v for k, v in outer.items() if not k.upper().startswith(("AWS_", "SAM_CLI_", "__SAM_CLI_"))}
-    # A proxy is for Cargo's downloads.
+    # Only Cargo's downloads use a proxy.
     not_proxied = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1", "localhost"]))
-    # Before any other cargo-lambda: the pinned one, and the Python in which it finds its linker, zig.
+    # First on the path: the pinned cargo-lambda, and the Python in which it finds its linker, zig.
     path = os.pathsep.join([str(ROOT / ".venv" / "bin"), kept.get("PATH", "")])
     return kept | {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
@@ -98,23 +97,23 @@ def free_port():
 
 
 class Emulator:
-    """ministack, its state in a folder of ours, in a session of its own so that all of it can be found and stopped."""
+    """ministack, with its state in a temporary folder and its own session, so that all of its processes can be stopped."""
 
     def __init__(self, port, folder):
         self.log = folder / "emulator.log"
         scratch = folder / "emulator"
         scratch.mkdir()
-        # No more of ours, for the functions inherit it, and their settings are to be the template's alone.
+        # Nothing else: the functions inherit it, and all of their settings should come from the template.
         inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME") or k.startswith("AWS_")}
         settings = {
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
-            # Its other servers, which know no BIND_HOST.
+            # Other servers of the emulator, which ignore BIND_HOST.
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
-            # Every call is held against the caller's policies; a function's caller is its role.
+            # Check the caller's policies for each call. The calls of a function have its role.
             "AUTH": "true",
-            # The account and region of tests/infra, so that ARNs are the same there and here.
+            # The account and region of tests/infra, so that ARNs are equal.
             "MINISTACK_ACCOUNT_ID": sam.ACCOUNT,
             "MINISTACK_REGION": sam.REGION,
             "TMPDIR": str(scratch),
@@ -134,7 +133,7 @@ class Emulator:
     def _wait(self, url):
         for _ in range(600):
             if self.process.poll() is not None:
-                raise CannotRehearse(f"the emulator ended by itself:\n{self.tail()}")
+                raise CannotRehearse(f"the emulator exited:\n{self.tail()}")
             with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
                 return
             time.sleep(0.1)
@@ -144,18 +143,18 @@ class Emulator:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
     def processes(self):
-        """The emulator and the functions that it runs: all processes of its session."""
+        """The processes of its session: the emulator and the functions that it runs."""
         found = []
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                # The name, in parentheses, may hold spaces.
+                # The name, in parentheses, may contain spaces.
                 state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
                 if int(session) == self.process.pid and state != "Z":
                     found.append(int(stat.parent.name))
         return found
 
     def listens_on(self):
-        """The addresses at which its processes take TCP connections or UDP packets, as the kernel writes them."""
+        """The local addresses of its TCP listeners and UDP sockets, as the kernel writes them."""
         inodes = set()
         for pid in self.processes():
             for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
@@ -171,7 +170,7 @@ class Emulator:
         return addresses
 
     def stop(self):
-        """Ends all of its processes; returns those that would not."""
+        """Stops all of its processes; returns those that are still running."""
         for order in signal.SIGTERM, signal.SIGKILL:
             for pid in self.processes():
                 with contextlib.suppress(ProcessLookupError):
@@ -184,11 +183,11 @@ class Emulator:
 
 
 def run(*command, cwd):
-    """Runs a command of the README, its output beside ours, and says every half minute that it is still at work."""
+    """Runs a command, shows its output, and reports every 30 s that it is still running."""
     name = " ".join([pathlib.Path(command[0]).name, *map(str, command[1:])])
     say(f"$ {name}")
     start = time.monotonic()
-    # In a session of its own, so that what it starts can be ended with it.
+    # In its own session, so that its subprocesses can be stopped with it.
     process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         while True:
@@ -196,11 +195,11 @@ def run(*command, cwd):
                 code = process.wait(timeout=30)
                 break
             except subprocess.TimeoutExpired:
-                say(f"… at work for {time.monotonic() - start:.0f} s")
+                say(f"… running for {time.monotonic() - start:.0f} s")
     except BaseException:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait()
         raise
     if code != 0:
-        raise CannotRehearse(f"`{name}` ended with exit code {code}; its output is above")
+        raise CannotRehearse(f"`{name}` exited with code {code}; see its output above")
     return time.monotonic() - start

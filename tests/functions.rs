@@ -1,5 +1,5 @@
-//! The functions' binaries as a developer runs them: under `cargo lambda watch`, invoked with `cargo lambda invoke` and
-//! the files in `events/`, over `hot dynamodb`; and what is then in the tables.
+//! The functions' binaries, run like a developer does: `cargo lambda watch`, `cargo lambda invoke` with the files in `events/`,
+//! and `hot dynamodb`. The tests then check the tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 const WINDOW_END: i64 = 1_672_159_800_000; // 2022-12-27T16:50:00Z
 
-/// All functions, and the DynamoDB they work on.
+/// All functions and their DynamoDB.
 struct Functions {
     port: u16,
     dynamodb: HotDynamoDb,
@@ -51,22 +51,22 @@ impl Functions {
         command.output().expect("cargo lambda runs")
     }
 
-    /// What `function` returns for a file of `events/`.
+    /// The response of `function` to a file in `events/`.
     fn answer(&self, function: &str, event: &str) -> Value {
         let output = self.invoke(function, &["--data-file", &format!("events/{event}")]);
         let text = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(&text).unwrap_or_else(|_| {
-            panic!("{function} answers {event} with {text:?}: {}", String::from_utf8_lossy(&output.stderr))
+            panic!("{function} responds to {event} with {text:?}: {}", String::from_utf8_lossy(&output.stderr))
         })
     }
 
-    /// The metrics that CloudWatch makes of what the functions have logged.
+    /// The metrics that CloudWatch extracts from the functions' logs.
     fn metrics(&self) -> BTreeSet<Metric> {
         let mut metrics = BTreeSet::new();
         for line in self.watch.said().lines() {
             let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
             for set in line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten() {
-                assert_eq!(set["Dimensions"], json!([["function"]]), "one metric a function, and no more");
+                assert_eq!(set["Dimensions"], json!([["function"]]), "one dimension, the function");
                 for metric in set["Metrics"].as_array().expect("metrics") {
                     let name = metric["Name"].as_str().expect("a name");
                     assert!(line[name].is_u64(), "{name} has a value: {line}");
@@ -83,16 +83,16 @@ impl Functions {
     }
 }
 
-/// A metric of ours: namespace, name and the function it is of.
+/// A metric of the product: namespace, name and function.
 type Metric = (String, String, String);
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a string")).to_owned()
 }
 
-/// The metrics of ours that the alarms and the dashboard of the template watch.
+/// The metrics of the product that the template's alarms and dashboard use.
 fn watched() -> BTreeSet<Metric> {
-    let template = fs::read_to_string(repository("infra/template.yaml")).expect("the template is there");
+    let template = fs::read_to_string(repository("infra/template.yaml")).expect("the template exists");
     let mut watched = BTreeSet::new();
     watched_in(&serde_yaml_ng::from_str(&template).expect("the template is YAML"), &mut watched);
     watched
@@ -130,18 +130,18 @@ fn watched_in(yaml: &Yaml, watched: &mut BTreeSet<Metric>) {
     }
 }
 
-/// The name under which `cargo lambda watch` runs the function of a template's resource.
+/// The name in `cargo lambda watch` of the function with this resource name.
 fn of_resource(resource: &str) -> String {
     match resource {
         "CountClicksFunction" => "count-clicks".into(),
         "RankProductsFunction" => "rank-products".into(),
-        other => panic!("{other} is no function with metrics"),
+        other => panic!("{other} is not a function with metrics"),
     }
 }
 
-/// A file of `events/`.
+/// A file in `events/`.
 fn sample(event: &str) -> Value {
-    let text = fs::read_to_string(repository("events").join(event)).expect("the sample is there");
+    let text = fs::read_to_string(repository("events").join(event)).expect("the sample exists");
     serde_json::from_str(&text).expect("the sample is JSON")
 }
 
@@ -205,7 +205,7 @@ fn the_samples_go_through_the_functions_to_the_board() {
     assert!(generated_at.as_str().is_some_and(|time| UnixMillis::parse_rfc3339(time).is_ok()), "{generated_at}");
     assert_eq!(top, snapshot(&expected));
 
-    // As behind a function URL.
+    // As through a function URL.
     let answer = functions.answer("read-board", "read-board.json");
     assert_eq!((&answer["statusCode"], &answer["isBase64Encoded"]), (&json!(200), &json!(false)));
     assert_eq!(answer["headers"]["content-type"], "application/json");
@@ -231,11 +231,11 @@ fn the_samples_go_through_the_functions_to_the_board() {
         assert!(answer["body"].as_str().is_some_and(|text| text.contains(body)), "{path}: {answer}");
     }
 
-    // Redelivered as a whole: no count moves.
+    // A redelivery of the whole batch changes no count.
     let answer = functions.answer("count-clicks", "msk-batch.json");
     assert_eq!((&answer["counted"], &answer["already_counted"]), (&json!(0), &json!(expected.clicks)));
 
-    // Redelivered in part, with new records behind.
+    // A redelivery of some records, with new ones.
     let mut all = first.clone();
     let second = values("msk-redelivered.json");
     assert!(second.keys().any(|key| first.contains_key(key)) && second.keys().any(|key| !first.contains_key(key)));
@@ -245,7 +245,7 @@ fn the_samples_go_through_the_functions_to_the_board() {
     assert_eq!(answer["counted"], new);
     assert_eq!(answer["already_counted"], group(&second).clicks - new);
 
-    // Bad records among good ones: the good ones are counted.
+    // A batch with bad records: the good ones are counted.
     let bad = values("msk-rejects.json");
     all.extend(bad);
     let answer = functions.answer("count-clicks", "msk-rejects.json");
@@ -253,7 +253,7 @@ fn the_samples_go_through_the_functions_to_the_board() {
 
     let answer = functions.answer("rank-products", "backfill.json");
     assert_eq!(answer["written"], true);
-    // Of the rejects one is an event to a plain group-by, in the year 2100; the hour does not see it.
+    // To the group-by, one of the rejects is a valid event in the year 2100, outside the hour.
     assert_eq!(functions.top()["total_clicks"], snapshot(&group(&all))["total_clicks"]);
     let products = functions.top()["products"].as_array().expect("a list").clone();
     for (product, expected) in products.iter().zip(snapshot(&group(&all))["products"].as_array().expect("a list")) {
@@ -270,10 +270,10 @@ fn the_samples_go_through_the_functions_to_the_board() {
     assert!(message.contains("the event is not an MSK batch"), "{message}");
 
     let missing: Vec<_> = watched().difference(&functions.metrics()).cloned().collect();
-    assert_eq!(missing, [], "an alarm or the dashboard watches what no function logs");
+    assert_eq!(missing, [], "an alarm or the dashboard uses a metric that no function logs");
 }
 
-/// What the function `name` says at its start with `environment` and nothing else.
+/// The output of the function `name`, started with only these environment variables.
 fn start(name: &str, environment: &[(&str, &str)]) -> String {
     let output = Command::new(binary(name))
         .env_clear()
@@ -281,12 +281,12 @@ fn start(name: &str, environment: &[(&str, &str)]) -> String {
         .stdin(Stdio::null())
         .output()
         .expect("the function starts");
-    assert!(!output.status.success(), "{name} must not go on");
+    assert!(!output.status.success(), "{name} must not start");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 #[test]
-fn a_wrong_setting_stops_a_function_at_its_start_and_is_named() {
+fn a_function_does_not_start_with_a_wrong_setting_and_names_it() {
     let environment = [
         ("AWS_REGION", "us-east-1"),
         ("AWS_ACCESS_KEY_ID", "local"),

@@ -1,5 +1,5 @@
-//! The plain group-by that all counts are held against, written apart from the product's code: a line is a click where
-//! a JSON parser finds the three fields, and a count is a number in a map.
+//! A plain group-by, which tests compare all counts with. It is independent of the product's code: a generic JSON parser
+//! reads the three fields, and a count is a number in a map.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,26 @@ use serde_json::Value;
 /// Clicks by minute (its start, in epoch milliseconds) and product.
 pub type Counts = BTreeMap<i64, BTreeMap<String, u64>>;
 
-/// What a stream of lines holds.
+/// The contents of a stream of lines.
 #[derive(Debug, Default)]
 pub struct Groups {
     /// The clicks.
     pub counts: Counts,
-    /// How many lines there are.
+    /// The number of lines.
     pub lines: u64,
-    /// How many of them are clicks.
+    /// The number of clicks.
     pub clicks: u64,
-    /// How many are other events.
+    /// The number of other events.
     pub others: u64,
-    /// How many are no events.
+    /// The number of lines that are not events.
     pub broken: u64,
-    /// Which lines those are, counted from 0.
+    /// The numbers of these lines, counted from 0.
     pub broken_at: Vec<u64>,
     /// The earliest and the latest event time, epoch milliseconds.
     pub span: Option<(i64, i64)>,
 }
 
-/// Groups lines of any bytes.
+/// Groups lines, which may contain any bytes.
 pub fn group<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Groups {
     let mut groups = Groups::default();
     for line in lines {
@@ -55,10 +55,10 @@ fn event(line: &[u8]) -> Option<(i64, String, String)> {
     Some((event["event_time"].as_i64()?, product.to_owned(), event["action"].as_str()?.to_owned()))
 }
 
-/// One product's place: rank, product, clicks, rank in the window before.
+/// One product of a ranking: rank, product, clicks, rank in the previous window.
 pub type Place = (u64, String, u64, Option<u64>);
 
-/// What the snapshot of the hour up to `end` (epoch milliseconds) must hold: clicks, products, and the `top` places.
+/// The expected snapshot of the hour before `end` (epoch milliseconds): clicks, number of products, and the `top` products.
 pub fn hour(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
     let before = places(counts, end - 300_000, top).2;
     let (clicks, products, mut now) = places(counts, end, top);
@@ -68,7 +68,7 @@ pub fn hour(counts: &Counts, end: i64, top: usize) -> (u64, u64, Vec<Place>) {
     (clicks, products, now)
 }
 
-/// The clicks of each minute of the hour up to `end` (epoch milliseconds).
+/// The clicks of each minute of the hour before `end` (epoch milliseconds).
 pub fn minutes(counts: &Counts, end: i64) -> Vec<u64> {
     let clicks = |minute: i64| counts.get(&minute).map_or(0, |products| products.values().sum());
     (1..=60).rev().map(|back| clicks(end - back * 60_000)).collect()

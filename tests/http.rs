@@ -1,11 +1,11 @@
-//! HTTP as a caller sees it: one request, one answer.
+//! A minimal HTTP client: one request, one response.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug)]
 pub struct Answer {
     /// Its status.
@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The header `name`, empty where it is not there.
+    /// The header `name`, or an empty string.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().expect("a header is text")).unwrap_or_default()
     }
@@ -25,7 +25,7 @@ impl Answer {
     /// The body, which is JSON.
     ///
     /// # Panics
-    /// When it isn't.
+    /// If it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -34,7 +34,7 @@ impl Answer {
 /// Requests `url`.
 ///
 /// # Panics
-/// When nobody answers.
+/// If there is no response.
 pub async fn request(method: Method, url: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
@@ -51,7 +51,7 @@ pub async fn request(method: Method, url: &str, headers: &[(&str, &str)]) -> Ans
 /// Gets `url`.
 ///
 /// # Panics
-/// When nobody answers.
+/// If there is no response.
 pub async fn get(url: &str) -> Answer {
     request(Method::GET, url, &[]).await
 }

@@ -1,5 +1,5 @@
-//! What the end-to-end tests share. They run the real binaries over a real DynamoDB API; nothing here stands in for a
-//! part of the product, and [`group_by`] knows nothing of it.
+//! Shared code of the end-to-end tests. They run the real binaries with a real DynamoDB API, without mocks. [`group_by`] is
+//! independent of the product's code.
 
 use std::{env, path::PathBuf};
 
@@ -11,12 +11,12 @@ pub mod process;
 /// A binary of this workspace, built by `cargo build --workspace` into the profile that the test runs from.
 ///
 /// # Panics
-/// When it is not there.
+/// If it does not exist.
 pub fn binary(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("a test knows where it is");
-    let profile = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+    let test = env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("tests are in target/<profile>/deps");
     let binary = profile.join(name);
-    assert!(binary.is_file(), "{} is missing: run the tests by `make test`, which builds it", binary.display());
+    assert!(binary.is_file(), "{} is missing: run the tests with `make test`, which builds it", binary.display());
     binary
 }
 

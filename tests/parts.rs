@@ -1,5 +1,5 @@
-//! The real parts: AWS's DynamoDB Local, Apache Kafka, and functions served at an Invoke API. Each is a process of its own
-//! that ends with the test, whatever becomes of the test.
+//! Real services: DynamoDB Local by AWS, Apache Kafka, and the functions behind an Invoke API. Each is a process that ends with
+//! the test, even if the test fails.
 
 use std::{
     fmt::Write,
@@ -20,10 +20,10 @@ use crate::{
     repository,
 };
 
-/// Runs a command to its end and returns what it printed.
+/// Runs a command and returns its output.
 ///
 /// # Panics
-/// When it fails.
+/// If it fails.
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
@@ -32,17 +32,17 @@ pub fn run(command: &mut Command) -> String {
     stdout.into_owned()
 }
 
-/// The jars of a profile of `tests/real/pom.xml`, fetched by Maven if they are not there yet.
+/// The jars of a profile of `tests/real/pom.xml`. Maven downloads them if they are missing.
 ///
 /// # Panics
-/// When they can't be had.
+/// If they can't be downloaded.
 fn jars(profile: &str) -> PathBuf {
     let pom = repository("tests/real/pom.xml");
-    let wanted = fs::read(&pom).expect("the pom is there");
+    let wanted = fs::read(&pom).expect("the pom exists");
     let real = repository("target/real");
-    fs::create_dir_all(&real).expect("the build folder can be written to");
-    // One fetches, whichever tests and programs want them.
-    let lock = File::create(real.join("lock")).expect("the build folder can be written to");
+    fs::create_dir_all(&real).expect("the build folder is writable");
+    // Concurrent tests and programs download them only once.
+    let lock = File::create(real.join("lock")).expect("the build folder is writable");
     lock.lock().expect("a file can be locked");
     let folder = real.join(profile);
     let stamp = folder.join("pom.xml");
@@ -55,22 +55,22 @@ fn jars(profile: &str) -> PathBuf {
         let fetched = fetched.unwrap_or_else(|error| panic!("can't start mvn: {error}; install Maven and Java 17"));
         assert!(
             fetched.status.success(),
-            "Maven can't fetch {profile}; it needs Maven Central, or a mirror in its settings.xml:\n{}",
+            "Maven can't download {profile}; it needs Maven Central, or a mirror in its settings.xml:\n{}",
             String::from_utf8_lossy(&fetched.stdout)
         );
-        fs::write(&stamp, wanted).expect("the folder of the jars can be written to");
+        fs::write(&stamp, wanted).expect("the folder of the jars is writable");
     }
     folder
 }
 
-/// `java`, on the jars of a folder. For a short life: it compiles little, and takes little memory.
+/// `java` with the jars of a folder, for a short run: little compilation, little memory.
 fn java(jars: &Path) -> Command {
     let mut java = Command::new("java");
     java.args(["-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]).arg(jars.join("*"));
     java
 }
 
-/// AWS's DynamoDB Local, with its data in memory.
+/// DynamoDB Local by AWS, with its data in memory.
 #[derive(Debug)]
 pub struct DynamoDbLocal {
     _process: Process,
@@ -79,10 +79,10 @@ pub struct DynamoDbLocal {
 }
 
 impl DynamoDbLocal {
-    /// Starts it on a port of its own.
+    /// Starts it on a free port.
     ///
     /// # Panics
-    /// When it can't be had or does not start.
+    /// If it can't be downloaded or does not start.
     pub fn start() -> Self {
         let (jars, port) = (jars("dynamodb-local"), free_port());
         let folder = TempDir::new().expect("a temporary folder");
@@ -95,18 +95,18 @@ impl DynamoDbLocal {
         Self { _process: process, port, _folder: folder }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A client for it.
+    /// A client for this endpoint.
     pub fn client(&self) -> Client {
         tables::client_for(&self.endpoint())
     }
 }
 
-/// A Kafka cluster of one broker.
+/// A Kafka cluster with one broker.
 #[derive(Debug)]
 pub struct Kafka {
     _process: Process,
@@ -115,10 +115,10 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Starts it on ports of its own, with its data in a temporary folder.
+    /// Starts it on free ports, with its data in a temporary folder.
     ///
     /// # Panics
-    /// When it can't be had or does not start.
+    /// If it can't be downloaded or does not start.
     pub fn start() -> Self {
         let (jars, port, controller) = (jars("kafka"), free_port(), free_port());
         let folder = TempDir::new().expect("a temporary folder");
@@ -135,16 +135,16 @@ impl Kafka {
             ("log.dirs", data.display().to_string()),
             ("offsets.topic.replication.factor", "1".to_owned()),
             ("offsets.topic.num.partitions", "1".to_owned()),
-            // `hot` must create its topic itself.
+            // `hot` must create the topic.
             ("auto.create.topics.enable", "false".to_owned()),
-            // A member that is killed is missed soon, and nobody waits for a group to fill.
+            // The group notices a killed member soon, and does not wait for more members.
             ("group.min.session.timeout.ms", "1000".to_owned()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ] {
-            writeln!(text, "{key}={value}").expect("a string takes all");
+            writeln!(text, "{key}={value}").expect("writing to a string succeeds");
         }
-        fs::write(&properties, text).expect("a temporary folder can be written to");
-        // Any id will do for a cluster that nobody else ever sees.
+        fs::write(&properties, text).expect("a temporary folder is writable");
+        // Any cluster id works.
         let format = ["kafka.tools.StorageTool", "format", "-t", "aG90LXByb2R1Y3RzLXRlcw", "-c"];
         run(java(&jars).args(format).arg(&properties));
         let mut java = java(&jars);
@@ -153,14 +153,14 @@ impl Kafka {
         Self { _process: process, port, _folder: folder }
     }
 
-    /// Where it is, as `--brokers` takes it.
+    /// Its address, for `--brokers`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
 
-/// The functions of this workspace, served by `cargo lambda watch` at an Invoke API. It runs the binaries that
-/// `cargo build --workspace` has made, for it builds with the same profile and features.
+/// The functions of this workspace behind the Invoke API of `cargo lambda watch`. It runs the binaries of
+/// `cargo build --workspace`, because it builds with the same profile and features.
 #[derive(Debug)]
 pub struct Functions {
     process: Process,
@@ -169,17 +169,17 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Serves the functions, with the variables `environment` on top of what Lambda would set.
+    /// Serves the functions with the additional variables `environment`.
     ///
     /// # Panics
-    /// When `cargo lambda` is not there or does not start.
+    /// If `cargo lambda` is not installed or does not start.
     pub fn serve(port: u16, environment: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let mut watch = cargo_lambda();
         let found = Command::new(watch.get_program()).arg("--help").output().is_ok();
         assert!(
             found,
-            "there is no cargo-lambda: run the tests by `make test-real`, which installs it, or put it on the PATH"
+            "cargo-lambda is not installed: run the tests with `make test-real`, which installs it, or add it to the PATH"
         );
         watch
             .args(["watch", "--ignore-changes", "--quiet", "--invoke-address", "127.0.0.1", "--invoke-port"])
@@ -192,7 +192,7 @@ impl Functions {
         Self { process, port, _folder: folder }
     }
 
-    /// Where they are, as `--function` takes it.
+    /// Their URL, for `--function`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -202,7 +202,7 @@ impl Functions {
         self.process.kill();
     }
 
-    /// Kills the function `name` alone, if it runs: the server has to notice.
+    /// Kills only the function `name`, if it runs.
     pub fn kill_function(&self, name: &str) {
         for pid in self.process.descendants() {
             let comm = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
@@ -213,10 +213,10 @@ impl Functions {
     }
 }
 
-/// All counters of a table, whoever counted them: clicks by minute and product.
+/// All counters of a table: clicks by minute and product.
 ///
 /// # Panics
-/// When the table can't be read, or holds something else.
+/// If the table can't be read or contains other items.
 pub async fn counted(client: &Client, table: &str) -> Counts {
     let mut counts = Counts::new();
     let mut start = None;

@@ -1,4 +1,4 @@
-//! Programs that a test starts, and stops again however it ends.
+//! Programs that a test starts, and that are killed when it ends, even if it fails.
 
 use std::{
     env,
@@ -23,16 +23,16 @@ use tempfile::TempDir;
 
 use crate::{binary, repository};
 
-/// How long to wait between two looks at something that has to become ready.
+/// The time between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often to look: two minutes, for a machine that is busy with other things.
+/// The maximum number of checks: two minutes, for a busy machine.
 const LOOKS: u32 = 1200;
 
-/// Looks until `ready` finds something.
+/// Waits until `ready` returns a value.
 ///
 /// # Panics
-/// When it never does.
+/// If it does not return a value in time.
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     for _ in 0..LOOKS {
         if let Some(found) = ready() {
@@ -40,11 +40,11 @@ pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
         }
         thread::sleep(LOOK);
     }
-    panic!("waited in vain for {what}");
+    panic!("timed out waiting for {what}");
 }
 
-/// `command` for a [`Process`]: on Linux, the system kills it when the thread that starts it has ended, so that nothing
-/// lives on even where a test is killed.
+/// `command` for a [`Process`]. On Linux, the kernel kills it when the thread that started it ends, so that no process is left
+/// even if a test is killed.
 fn mortal(command: &Command) -> Command {
     let mut mortal = if cfg!(target_os = "linux") {
         let mut mortal = Command::new("setpriv");
@@ -66,7 +66,7 @@ fn mortal(command: &Command) -> Command {
     mortal
 }
 
-/// A process, in a group of its own. The group is killed when this is dropped.
+/// A process in its own process group. Dropping it kills the group.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -75,10 +75,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`. What it says goes to the file `log`, and is told where it fails.
+    /// Starts `command`. Its output goes to the file `log`; panics show it.
     ///
     /// # Panics
-    /// When it can't be started.
+    /// If it can't be started.
     pub fn start(name: &str, command: &Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log file can be opened");
         let both = file.try_clone().expect("a file can be shared");
@@ -90,32 +90,32 @@ impl Process {
     /// Waits until something listens on `port`.
     ///
     /// # Panics
-    /// When the process ends, or nothing ever listens.
+    /// If the process ends, or does not listen in time.
     pub fn listens(&mut self, port: u16) {
-        wait_for(&format!("{} on port {port}; it said:\n{}", self.name, self.said()), || {
+        wait_for(&format!("{} on port {port}; its output:\n{}", self.name, self.said()), || {
             if let Some(status) = self.ended() {
-                panic!("{} has ended with {status}, and said:\n{}", self.name, self.said());
+                panic!("{} has ended with {status}; its output:\n{}", self.name, self.said());
             }
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
     }
 
-    /// How the process ended, if it has.
+    /// The exit status, if the process has ended.
     ///
     /// # Panics
-    /// When the system does not know it.
+    /// If the status can't be read.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// What the process, and those before it with the same log, have said.
+    /// The output of the process, and of earlier processes with the same log.
     pub fn said(&self) -> String {
         fs::read(&self.log).map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default()
     }
 
-    /// Kills the process and all that it has started, as a machine that dies does: nothing is put in order.
+    /// Kills the process and its descendants with SIGKILL, without a clean shutdown.
     pub fn kill(&mut self) {
-        // Some of them may be in groups of their own.
+        // Some of them may be in other groups.
         let descendants = self.descendants();
         let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         for pid in descendants {
@@ -124,7 +124,7 @@ impl Process {
         let _gone = self.child.wait();
     }
 
-    /// The processes that this one has started, and those that they have. Without `/proc`, none is known.
+    /// The descendants of the process; none without `/proc`.
     pub fn descendants(&self) -> Vec<Pid> {
         let parents: Vec<(Pid, Pid)> =
             fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| family(&entry)).collect();
@@ -137,18 +137,18 @@ impl Process {
         found.split_off(1)
     }
 
-    /// Asks the process to stop, and waits until it has.
+    /// Sends SIGTERM and waits until the process has ended.
     ///
     /// # Panics
-    /// When it does not stop, or not with success.
+    /// If it does not end, or fails.
     pub fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the process is there");
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the process exists");
         let status = wait_for(&format!("{} to stop", self.name), || self.ended());
-        assert!(status.success(), "{} stopped with {status}, and said:\n{}", self.name, self.said());
+        assert!(status.success(), "{} stopped with {status}; its output:\n{}", self.name, self.said());
     }
 }
 
-/// A process whose output is a terminal, as a person has it. It is killed when this is dropped.
+/// A process whose output is a terminal. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
@@ -160,7 +160,7 @@ impl Terminal {
     /// Starts `command` on a terminal of 30 lines and 100 columns.
     ///
     /// # Panics
-    /// When it can't be started.
+    /// If it can't be started.
     pub fn start(command: &Command) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&controller).and_then(|()| unlockpt(&controller)).expect("it can be opened");
@@ -173,13 +173,13 @@ impl Terminal {
         mortal.env("TERM", "xterm-256color");
         mortal.stdin(Stdio::null()).stderr(screen.try_clone().expect("a file can be shared")).stdout(screen);
         let child = mortal.spawn().unwrap_or_else(|error| panic!("can't start {command:?}: {error}"));
-        // The last of our own ends: what is read ends when the process does.
+        // Close this process's copies of the terminal, so that reading ends with the child.
         drop(mortal);
         let said = Arc::new(Mutex::new(Vec::new()));
         let (mut output, heard) = (File::from(controller), Arc::clone(&said));
         let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // A terminal that nobody writes to any more fails, rather than ends.
+            // Reading from a closed terminal returns an error instead of the end of the file.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 heard.lock().expect("no reader panics").extend_from_slice(&bytes[..count]);
             }
@@ -187,26 +187,26 @@ impl Terminal {
         Self { child, said, reader: Some(reader) }
     }
 
-    /// What the process has said so far, with the terminal's line ends.
+    /// The output so far, with the terminal's line ends.
     ///
     /// # Panics
-    /// When what it says can't be heard any more.
+    /// If the reader has panicked.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&self.said.lock().expect("no reader panics")).into_owned()
     }
 
-    /// Sends what Ctrl-C sends.
+    /// Sends SIGINT, like Ctrl-C.
     ///
     /// # Panics
-    /// When the process has ended.
+    /// If the process has ended.
     pub fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the process is there");
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the process exists");
     }
 
-    /// Waits until the process has ended, and returns how, and all it has said.
+    /// Waits until the process has ended. Returns its status and its output.
     ///
     /// # Panics
-    /// When it doesn't end.
+    /// If it does not end.
     pub fn end(mut self) -> (ExitStatus, String) {
         let ended = || self.child.try_wait().expect("a child can be waited for");
         let status = wait_for("a process on a terminal to end", ended);
@@ -237,7 +237,7 @@ impl Drop for Process {
     }
 }
 
-/// A port that nothing listens on at the moment.
+/// A port that nothing listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
@@ -246,13 +246,13 @@ pub fn free_port() -> u16 {
 pub fn hot(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(binary("hot"));
     command.args(args);
-    // Nothing here talks to AWS, whoever runs it.
+    // No test may reach AWS, whatever the user's settings are.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("AWS_")) {
             command.env_remove(name);
         }
     }
-    // Nor do their colours matter.
+    // The user's colour settings must not change the output.
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
@@ -270,37 +270,37 @@ pub struct HotServer {
 }
 
 impl HotServer {
-    /// Starts `command` with `args`, and waits until it names its URL.
+    /// Starts `command` with `args` and waits until it prints its URL.
     ///
     /// # Panics
-    /// When it doesn't.
+    /// If it does not.
     pub fn start(command: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the log");
         let name = format!("hot {command}");
         let command = hot([command, "--port", "0"].iter().chain(args));
         let mut process = Process::start(&name, &command, &folder.path().join("log"));
-        let url = wait_for(&format!("{name} to name its URL"), || {
-            assert_eq!(process.ended(), None, "{name} has ended, and said:\n{}", process.said());
+        let url = wait_for(&format!("{name} to print its URL"), || {
+            assert_eq!(process.ended(), None, "{name} has ended; its output:\n{}", process.said());
             let said = process.said();
             said.split([' ', ',']).find(|word| word.starts_with("http://127.0.0.1:")).map(str::to_owned)
         });
         Self { process, url, _log: folder }
     }
 
-    /// Where it is served.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What it has said.
+    /// Its output.
     pub fn said(&self) -> String {
         self.process.said()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it and waits until it has ended.
     ///
     /// # Panics
-    /// When it does not stop, or not with success.
+    /// If it does not end, or fails.
     pub fn stop(self) {
         self.process.stop();
     }
@@ -311,42 +311,42 @@ impl HotServer {
 pub struct HotDynamoDb(HotServer);
 
 impl HotDynamoDb {
-    /// Starts it with `args`, and waits until it serves.
+    /// Starts it with `args` and waits until it serves.
     ///
     /// # Panics
-    /// When it doesn't.
+    /// If it does not.
     pub fn start(args: &[&str]) -> Self {
         Self(HotServer::start("dynamodb", args))
     }
 
-    /// Where it is served.
+    /// Its URL.
     pub fn endpoint(&self) -> &str {
         self.0.url()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it and waits until it has ended.
     ///
     /// # Panics
-    /// When it does not stop, or not with success.
+    /// If it does not end, or fails.
     pub fn stop(self) {
         self.0.stop();
     }
 }
 
-/// `schemathesis`, from the virtual environment that the Makefile makes, or the `PATH`.
+/// `schemathesis` from the virtual environment of the Makefile, or from the `PATH`.
 pub fn schemathesis() -> Command {
     let own = repository(".venv/api/bin/schemathesis");
     Command::new(if own.is_file() { own } else { PathBuf::from("schemathesis") })
 }
 
-/// `cargo lambda`, from the virtual environment that the Makefile makes, or the `PATH`.
+/// `cargo lambda` from the virtual environment of the Makefile, or from the `PATH`.
 pub fn cargo_lambda() -> Command {
     let own = repository(".venv/bin/cargo-lambda");
     let program = if own.is_file() { own } else { PathBuf::from("cargo-lambda") };
     let mut command = Command::new(program);
     command.arg("lambda").current_dir(repository(""));
-    // What `cargo test` tells a test of itself, a build script would take for a change, and build the TLS library and
-    // all that depends on it anew.
+    // Build scripts would see the variables that `cargo test` sets as a change, and the TLS library and everything that
+    // depends on it would be rebuilt.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
             command.env_remove(name);

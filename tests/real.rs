@@ -1,5 +1,5 @@
-//! The product on real parts: AWS's DynamoDB Local beside the embedded DynamoDB, and Apache Kafka with `hot kafka` and the
-//! served function. Run it by `make test-real`: it needs Java and Maven, which fetches the parts, and `cargo-lambda`.
+//! The product with real services: DynamoDB Local compared with the embedded DynamoDB, and Apache Kafka with `hot kafka` and
+//! the served function. Run it with `make test-real`. It needs Java, Maven, which downloads the services, and `cargo-lambda`.
 
 #[path = "real/engines.rs"]
 mod engines;

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Deploys both stacks to an AWS emulator on this machine, uses them, and deletes them: a rehearsal of the README's commands.
+"""Rehearses a deployment: deploys both stacks to an AWS emulator on this machine, uses them, and deletes them.
 
-It proves that `sam build` and `sam deploy` take infra/template.yaml as it stands, but for three alarms (rehearse_alarms.py),
-with the cluster that infra/msk.yaml made before, as far as the emulator has MSK (rehearse_msk.py); that what they deploy is
-what tests/infra wants; that the functions as built for Lambda count and rank the events in events/ under nothing but the
-rights of their roles; that the board's URL hands out the snapshot to who signs; that a batch delivered again moves no
-count; that the alarms tell whom they should; and that `sam delete` leaves nothing of the stacks.
+It shows that
+- `sam build` and `sam deploy` accept infra/template.yaml, except for three alarms (rehearse_alarms.py), with the cluster of
+  infra/msk.yaml, as far as the emulator supports MSK (rehearse_msk.py);
+- the deployed resources are those that tests/infra expects;
+- the functions, as built for Lambda, count and rank the events in events/ with only the permissions of their roles;
+- the board's URL serves the snapshot for signed requests;
+- a redelivered batch does not change a count;
+- the alarms notify;
+- `sam delete` deletes everything.
 
-It does not prove what the emulator lacks: it has no Kafka poller and puts no time into the schedule's event, so the
-functions are invoked directly; and it ignores the tables' TTL, encryption and recovery, and the event source's topic
-and consumer group, so those are checked in the template as the emulator's CloudFormation processed it.
+It does not show what the emulator does not support. It has no Kafka poller and sets no time in the schedule's event, so the
+rehearsal invokes the functions directly. It ignores the tables' TTL, encryption and recovery, and the topic and consumer
+group of the event source, so the rehearsal checks those in the template as processed by the emulator's CloudFormation.
 
-Nothing here can reach AWS: no setting of the caller's for AWS survives, the credentials are made up, and every service
-has the emulator for an endpoint. Started by `make rehearse`, which also installs what it needs. Linux only, for the
-emulator runs the functions' binaries itself.
+The rehearsal can't reach AWS: it removes the user's settings for AWS, uses invalid credentials, and sets the emulator as the
+endpoint of all services. Start it with `make rehearse`, which installs what it needs. It runs on Linux only, because the
+emulator runs the functions' binaries directly.
 """
 
 import base64
@@ -49,17 +53,17 @@ try:
     import test_template as wanted
     from emulator import EMULATOR, SAM, CannotRehearse, Checks, Emulator, client, environment, free_port, run, say
 except ImportError as error:
-    sys.exit(f"{error}: start this with `make rehearse`, which installs what it needs")
+    sys.exit(f"{error}: start the rehearsal with `make rehearse`, which installs what it needs")
 
 STACK = "hot-products"
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
 PARAMETERS = {
     "Architecture": ARCHITECTURE,
     "AlarmEmail": rehearse_alarms.EMAIL,
-    # A protected table would be left, and with it the stack.
+    # With deletion protection, the stack could not be deleted.
     "SnapshotProtection": "false",
-    # The events are of 2022. Moving them to today would make other files of them than the ones that people are told to
-    # invoke the functions with; so nothing is too old here, as in events/local.env. The defaults are the unit tests'.
+    # The events are from 2022, and the files should be the documented ones. So no event is too old, as in events/local.env.
+    # Unit tests check the defaults.
     "MaxEventAge": "36500d",
     "Retention": "36501d",
     "SnapshotRetention": "36500d",
@@ -72,15 +76,15 @@ SETTINGS = {
 }
 
 
-# ── What the counts must be: a plain group-by, apart from the product's code ──────────────────────────────────────────
+# ── The expected counts: a plain group-by, independent of the product's code ──────────────────────────────────────────
 
 
 def no_constant(name):
-    raise ValueError(name)  # NaN and Infinity are Python's JSON, nobody else's
+    raise ValueError(name)  # Python accepts NaN and Infinity, which are not JSON
 
 
-def sort(record, now):
-    """A record's outcome and, of a click, minute and product."""
+def classify(record, now):
+    """A record's classification and, for a click, its minute and product."""
     if record.get("value") is None:
         return "no_value", None
     try:
@@ -110,20 +114,20 @@ def sort(record, now):
 
 
 class GroupBy:
-    """What was delivered so far: each click once, whatever came twice."""
+    """The clicks that were delivered so far, each once."""
 
     def __init__(self):
         self.clicks = {}  # by source and offset, so that a record counts once
 
     def deliver(self, batch):
-        """Takes a batch in. Returns the summary that count-clicks owes, and the rejects by source."""
+        """Adds a batch. Returns the summary expected from count-clicks, and the rejects by source."""
         now = time.time() * 1000
         summary = dict.fromkeys(("records", "counted", "ignored", "stale", "rejected", "already_counted"), 0)
         rejects = collections.defaultdict(list)
         for source, records in batch["records"].items():
             for record in records:
                 summary["records"] += 1
-                outcome, click = sort(record, now)
+                outcome, click = classify(record, now)
                 if outcome not in summary:
                     rejects[source].append((record["offset"], outcome))
                     outcome = "rejected"
@@ -138,7 +142,7 @@ class GroupBy:
         return collections.Counter(self.clicks.values())
 
     def window(self, end):
-        """Clicks, products and the order of the hour up to `end`, epoch seconds."""
+        """The clicks, number of products and ranks of the hour before `end`, epoch seconds."""
         sums = collections.Counter()
         for (minute, product), clicks in self.counters().items():
             if end - 3600 <= minute * 60 < end:
@@ -154,7 +158,7 @@ def seconds(text):
 # ── The deployed stack ────────────────────────────────────────────────────────────────────────────────────────────────
 
 class Deployed:
-    """The stack through the APIs that an operator has."""
+    """The stack, as seen through the AWS APIs."""
 
     def __init__(self, parameters):
         self.parameters = parameters
@@ -167,13 +171,13 @@ class Deployed:
         return {r["LogicalResourceId"]: (r["ResourceType"], r["PhysicalResourceId"]) for r in found}
 
     def template(self):
-        """The template as CloudFormation processed it, resolved for the cluster of tests/infra."""
+        """The template as processed by CloudFormation, resolved for the cluster of tests/infra."""
         body = client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")["TemplateBody"]
         body = body if isinstance(body, dict) else sam.yaml_parse(body)
         return ProcessedTemplate(sam.Resolver(body, self.parameters | {"MskClusterArn": sam.CLUSTER}, STACK).resources())
 
     def invoke(self, name, event):
-        """Invokes a function and returns its answer, or the error it answered with, and notes its log."""
+        """Invokes a function and keeps its log. Returns the error type, if any, and the response."""
         answer = self.functions.invoke(FunctionName=f"{STACK}-{name}", Payload=json.dumps(event), LogType="Tail")
         self.logs.append(base64.b64decode(answer.get("LogResult", "")).decode(errors="replace"))
         return answer.get("FunctionError"), json.load(answer["Payload"])
@@ -192,7 +196,7 @@ class Deployed:
         return sums
 
     def newest(self):
-        """The newest snapshot, as an app reads it."""
+        """The newest snapshot, read like an app does."""
         answer = self.dynamodb.Table(f"{STACK}-snapshots").query(
             KeyConditionExpression=boto3.dynamodb.conditions.Key("board").eq("clicks"), ScanIndexForward=False, Limit=1
         )
@@ -200,7 +204,7 @@ class Deployed:
 
 
 class ProcessedTemplate:
-    """A template as the checks of tests/infra take it."""
+    """A template for the checks of tests/infra."""
 
     def __init__(self, resources):
         self.resources = resources
@@ -214,12 +218,12 @@ def pick(found, keys):
 
 
 def check_deployed(check, stack):
-    """What was deployed, against the lists of tests/infra/test_template.py."""
+    """Checks the deployed resources against the lists of tests/infra/test_template.py."""
     physical = stack.physical()
     kinds = {name: kind for name, (kind, _) in physical.items()}
-    # As somebody is mailed.
+    # With AlarmEmail, there is a topic.
     inventory = wanted.INVENTORY | {"AlarmTopic": "AWS::SNS::Topic", "AlarmTopicPolicy": "AWS::SNS::TopicPolicy"}
-    check("the stack has the template's resources, no more", inventory, kinds)
+    check("the stack has exactly the template's resources", inventory, kinds)
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
 
     iam = client("iam")
@@ -233,33 +237,33 @@ def check_deployed(check, stack):
         policies = iam.list_role_policies(RoleName=name_of[name])["PolicyNames"]
         documents = [iam.get_role_policy(RoleName=name_of[name], PolicyName=p) for p in policies]
         found = wanted.grants({"Policies": documents})
-        check(f"{name} grants what the template says, each action and resource", sorted(grants), sorted(found))
+        check(f"{name} has exactly the permissions of the template", sorted(grants), sorted(found))
         attached = iam.list_attached_role_policies(RoleName=name_of[name])["AttachedPolicies"]
         check(f"{name} has no managed policy", [], attached)
         trust = role["AssumeRolePolicyDocument"]["Statement"]
-        owed = [
+        expected = [
             ("Allow", "sts:AssumeRole", {"Service": service}, condition) for service, condition in wanted.TRUST[name]
         ]
         trusted = [(s["Effect"], s["Action"], s["Principal"], s.get("Condition", {})) for s in trust]
-        check(f"{name} trusts its one service", owed, trusted)
+        check(f"{name} trusts one service only", expected, trusted)
 
     for name, memory in ("CountClicks", 512), ("RankProducts", 1024), ("ReadBoard", 512):
         function = stack.functions.get_function_configuration(FunctionName=name_of[f"{name}Function"])
         runs = {"Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": [ARCHITECTURE]}
         runs |= {"Timeout": wanted.TIMEOUTS[f"{name}Function"], "MemorySize": memory, "Role": arns[f"{name}Role"]}
-        check(f"{name} runs as the template says", runs, pick(function, runs))
+        check(f"{name} is configured as in the template", runs, pick(function, runs))
         settings = {key: SETTINGS.get(key, value) for key, value in wanted.SETTINGS[f"{name}Function"].items()}
-        check(f"{name} has its settings, no more", settings, function["Environment"]["Variables"])
+        check(f"{name} has exactly its settings", settings, function["Environment"]["Variables"])
         group = name_of[f"{name}Logs"]
         logging = {"LogFormat": "Text", "LogGroup": group}
-        check(f"{name} logs plain text into its group", logging, pick(function["LoggingConfig"], logging))
+        check(f"{name} logs plain text to its log group", logging, pick(function["LoggingConfig"], logging))
         groups = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
         kept = [{"logGroupName": group, "retentionInDays": 30}]
         check(f"{name} keeps its logs for 30 days", kept, [pick(g, kept[0]) for g in groups])
 
     sources = stack.functions.list_event_source_mappings()["EventSourceMappings"]
     check("there is one event source", 1, len(sources))
-    brings = {
+    source = {
         "EventSourceArn": cluster,
         "FunctionArn": f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks",
         "State": "Enabled",
@@ -267,15 +271,15 @@ def check_deployed(check, stack):
         "BatchSize": 10_000,
         "MaximumBatchingWindowInSeconds": 30,
     }
-    check("it brings count-clicks the cluster's records, 10,000 or 30 s of them", brings, pick(sources[0], brings))
+    check("it delivers the cluster's records to count-clicks in batches of 10,000 or 30 s", source, pick(sources[0], source))
     gives_up = ("DestinationConfig", "FunctionResponseTypes", "BisectBatchOnFunctionError")
     gives_up += ("MaximumRetryAttempts", "MaximumRecordAgeInSeconds")
-    check("it never gives a batch up, nor a part of one", [], [key for key in gives_up if sources[0].get(key)])
+    check("it never drops a batch or a part of one", [], [key for key in gives_up if sources[0].get(key)])
 
     schedule = client("scheduler").get_schedule(Name=name_of["RankProductsFunctionEveryFiveMinutes"])
     runs = {"ScheduleExpression": "cron(1/5 * * * ? *)", "ScheduleExpressionTimezone": "UTC"}
     runs |= {"FlexibleTimeWindow": {"Mode": "OFF"}, "State": "ENABLED"}
-    check("the schedule is a minute after each five-minute boundary, and on", runs, pick(schedule, runs))
+    check("the schedule is enabled and runs one minute after each five-minute boundary", runs, pick(schedule, runs))
     target = {
         "Arn": wanted.RANK_PRODUCTS,
         "RoleArn": arns["ScheduleRole"],
@@ -283,14 +287,14 @@ def check_deployed(check, stack):
         "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
         "DeadLetterConfig": {"Arn": wanted.DEAD_LETTERS},
     }
-    check("it hands rank-products the time it was due, and keeps what it can't hand over", target, schedule["Target"])
+    check("it sends the scheduled time to rank-products, and undelivered events to the queue", target, schedule["Target"])
 
     function = {"FunctionName": f"{STACK}-rank-products", "Qualifier": "$LATEST"}
     config = stack.functions.get_function_event_invoke_config(**function)
     failing = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 3600}
-    check("a ranking that fails is tried three times in an hour", failing, pick(config, failing))
+    check("a failed ranking is tried three times within an hour", failing, pick(config, failing))
     kept = {"Destination": wanted.DEAD_LETTERS}
-    check("then it is kept", kept, config.get("DestinationConfig", {}).get("OnFailure"))
+    check("then its event goes to the queue", kept, config.get("DestinationConfig", {}).get("OnFailure"))
 
     for table, keys in wanted.TABLES.values():
         found = client("dynamodb").describe_table(TableName=table)["Table"]
@@ -298,10 +302,10 @@ def check_deployed(check, stack):
         found = [(k["AttributeName"], k["KeyType"], types[k["AttributeName"]]) for k in found["KeySchema"]]
         check(f"the table {table} has its keys", keys, found)
 
-    # What the emulator takes and then forgets.
+    # Properties that the emulator ignores.
     template = stack.template()
-    check.holds("as processed: each table has TTL, encryption, keys, and no capacity", wanted.check_tables, template)
-    check.holds("as processed: the event source has topic, group, and no more", wanted.check_event_source, template)
+    check.holds("as processed: each table has TTL, encryption, keys, and on-demand capacity", wanted.check_tables, template)
+    check.holds("as processed: the event source has exactly its properties", wanted.check_event_source, template)
     check.holds("as processed: nothing is public", wanted.check_nothing_public, template)
 
 
@@ -313,25 +317,25 @@ def event(name):
 
 
 def count(check, stack, group, name, what):
-    """Delivers a file's batch. count-clicks must answer what the group-by says, and the tables hold it."""
+    """Delivers the batch of a file. Checks the summary of count-clicks and the tables against the group-by."""
     batch = event(name)
-    owed, rejects = group.deliver(batch)
+    expected, rejects = group.deliver(batch)
     error, summary = stack.invoke("count-clicks", batch)
-    check(f"{name}.json, {what}: {owed}", (None, owed), (error, {k: summary.get(k) for k in owed}))
-    check(f"{name}.json, {what}: the counters are the group-by's", group.counters(), stack.counters())
+    check(f"{name}.json, {what}: {expected}", (None, expected), (error, {k: summary.get(k) for k in expected}))
+    check(f"{name}.json, {what}: the counters equal the group-by", group.counters(), stack.counters())
     notes = {(item["source"], int(item["first_offset"])): item for item in stack.items("rejected-events")}
     for source, rejected in rejects.items():
         note = notes.get((source, min(offset for offset, _ in rejected)), {})
         check(
-            f"{name}.json, {what}: what {source} had rejected is noted, offset by offset, with reasons",
+            f"{name}.json, {what}: the rejected records of {source} are stored with offsets and reasons",
             ([offset for offset, _ in rejected], collections.Counter(reason for _, reason in rejected)),
             ([int(o) for o in note.get("offsets", [])], {r: int(n) for r, n in note.get("reasons", {}).items()}),
         )
-    return {key: summary.get(key, 0) for key in owed}
+    return {key: summary.get(key, 0) for key in expected}
 
 
 def rank(check, stack, group, request, what, previous=None):
-    """Invokes rank-products; the newest snapshot must be what the group-by says. Returns the snapshot."""
+    """Invokes rank-products and checks the newest snapshot against the group-by. Returns the snapshot."""
     time_of = request.get("window_end") or request["scheduled_time"]
     end = seconds(time_of) // 300 * 300
     end_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
@@ -340,13 +344,13 @@ def rank(check, stack, group, request, what, previous=None):
     check(f"{what}: the snapshot of {end_text} is written", (None, done), (error, pick(summary, done)))
     snapshot = stack.newest() or {}
     clicks, products, order = group.window(end)
-    owed = {"window_end": end_text, "total_clicks": clicks, "distinct_products": products, "products": order}
+    expected = {"window_end": end_text, "total_clicks": clicks, "distinct_products": products, "products": order}
     places = [(int(p["rank"]), p["product_id"], int(p["clicks"])) for p in snapshot.get("products", [])]
-    what_newest = f"{what}: the newest snapshot is the group-by's, {clicks} clicks on {products} products"
-    check(what_newest, owed, pick(snapshot, owed) | {"products": places})
+    what_newest = f"{what}: the newest snapshot equals the group-by, {clicks} clicks on {products} products"
+    check(what_newest, expected, pick(snapshot, expected) | {"products": places})
     before = {p["product_id"]: p["rank"] for p in (previous or {}).get("products", [])}
     found = {p["product_id"]: p["previous_rank"] for p in snapshot.get("products", []) if "previous_rank" in p}
-    check(f"{what}: {len(before)} products have the rank they had five minutes before", before, found)
+    check(f"{what}: {len(before)} products have their rank of five minutes before", before, found)
     return snapshot
 
 
@@ -354,52 +358,52 @@ def use(check, stack):
     group = GroupBy()
     say("counting")
     first = count(check, stack, group, "msk-batch", "delivered")
-    check("msk-batch.json holds clicks", True, first["counted"] > 0)
+    check("msk-batch.json contains clicks", True, first["counted"] > 0)
 
     say("ranking")
     scheduled = rank(check, stack, group, event("schedule"), "the schedule's event")
-    check("the schedule's window holds clicks", True, scheduled.get("total_clicks", 0) > 0)
+    check("the schedule's window contains clicks", True, scheduled.get("total_clicks", 0) > 0)
 
-    say("delivering again")
+    say("redelivering")
     before = stack.items("minute-counters")
-    again = count(check, stack, group, "msk-batch", "delivered again")
-    check("all of it was counted already", (0, first["counted"]), (again["counted"], again["already_counted"]))
-    check("no counter moved", before, stack.items("minute-counters"))
-    overlap = count(check, stack, group, "msk-redelivered", "cut elsewhere")
+    again = count(check, stack, group, "msk-batch", "redelivered")
+    check("all of it was already counted", (0, first["counted"]), (again["counted"], again["already_counted"]))
+    check("no counter changed", before, stack.items("minute-counters"))
+    overlap = count(check, stack, group, "msk-redelivered", "with other batch boundaries")
     mixed = overlap["already_counted"] > 0 and overlap["counted"] > 0
-    check("msk-redelivered.json holds clicks counted already, and more", True, mixed)
+    check("msk-redelivered.json contains counted clicks and new ones", True, mixed)
     rejects = count(check, stack, group, "msk-rejects", "delivered")
     mixed = rejects["rejected"] > 0 and rejects["counted"] > 0
-    check("msk-rejects.json holds bad records, and clicks among them", True, mixed)
+    check("msk-rejects.json contains bad records and clicks", True, mixed)
 
     say("ranking again")
     backfill = event("backfill")
     reranked = rank(check, stack, group, backfill, "the backfill")
-    check("the backfill took the scheduled snapshot's place", scheduled.get("window_end"), reranked.get("window_end"))
+    check("the backfill replaced the scheduled snapshot", scheduled.get("window_end"), reranked.get("window_end"))
     check("it is newer", True, reranked.get("generated_at", "") > scheduled.get("generated_at", ""))
-    check("it has the clicks that came since", True, reranked.get("total_clicks", 0) > scheduled.get("total_clicks", 0))
+    check("it has the clicks that were counted since", True, reranked.get("total_clicks", 0) > scheduled.get("total_clicks", 0))
     following = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds(backfill["window_end"]) + 300))
     newest = rank(check, stack, group, {"window_end": following}, "the window after", reranked)
 
     malformed = {"window_end": "yesterday"}
     error, answer = stack.invoke("rank-products", malformed)
     check("a malformed window_end is a function error", ("Unhandled", "Request"), (error, answer.get("errorType")))
-    check("its message says which field", True, "`window_end`" in answer.get("errorMessage", ""))
-    check("no snapshot came of it", newest, stack.newest())
+    check("its message names the field", True, "`window_end`" in answer.get("errorMessage", ""))
+    check("it wrote no snapshot", newest, stack.newest())
 
     check_board(check, stack, newest)
 
-    say("failing for good")
+    say("failing after all retries")
     stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
     kept = dead_letter(malformed)
-    check("a ranking that failed for good is among the dead letters, with its event", malformed, kept)
+    check("the event of a failed ranking is in the dead-letter queue", malformed, kept)
 
     check_roles_are_needed(check, stack, backfill)
     check_logs(check, stack)
 
 
 def read(url, path, signed):
-    """Status and body of a request to a function URL, which the emulator knows by the host's name."""
+    """Status and body of a request to a function URL. The emulator finds the function by the host name."""
     request = botocore.awsrequest.AWSRequest("GET", url.rstrip("/") + path)
     if signed:
         credentials = boto3.Session().get_credentials()
@@ -414,28 +418,28 @@ def read(url, path, signed):
 
 
 def check_board(check, stack, newest):
-    """The board's URL: the snapshot for who signs, and for nobody else."""
+    """Checks that the board's URL serves the snapshot for signed requests only."""
     say("reading the board")
     config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board")
-    check("the board's URL asks for signed requests", "AWS_IAM", config["AuthType"])
+    check("the board's URL requires signed requests", "AWS_IAM", config["AuthType"])
     url = config["FunctionUrl"]
-    check("without a signature there is no answer", 403, read(url, "/hot-products", signed=False)[0])
+    check("it rejects a request without a signature", 403, read(url, "/hot-products", signed=False)[0])
     status, body = read(url, "/hot-products?limit=2", signed=True)
-    check("with one there is", 200, status)
+    check("it accepts a signed request", 200, status)
     found = json.loads(body)
     expected = json.loads(json.dumps(newest, default=int))
     fields = ("window_start", "window_end", "generated_at", "total_clicks", "distinct_products", "clicks_per_minute")
-    check("it is the newest snapshot", pick(expected, fields) | {"products": expected["products"][:2]}, found)
+    check("it serves the newest snapshot", pick(expected, fields) | {"products": expected["products"][:2]}, found)
     hottest = found["products"][0]
     status, body = read(url, f"/products/{hottest['product_id']}/clicks?to={found['window_end']}", signed=True)
     added_up = json.loads(body).get("total_clicks")
-    check("an hour of minutes adds up to a product's clicks", (200, hottest["clicks"]), (status, added_up))
+    check("the minutes of an hour add up to a product's clicks", (200, hottest["clicks"]), (status, added_up))
     status, body = read(url, "/", signed=True)
-    check("the page is there", (200, True), (status, "<!doctype html>" in body))
+    check("it serves the page", (200, True), (status, "<!doctype html>" in body))
 
 
 def dead_letter(wanted_event):
-    """The failed event, from the queue. Others may be there, if the emulator runs the schedule meanwhile."""
+    """The failed event from the queue, which may contain others if the emulator runs the schedule."""
     sqs = client("sqs")
     queue = sqs.get_queue_url(QueueName=f"{STACK}-rank-products-dead-letters")["QueueUrl"]
     until = time.monotonic() + 60
@@ -448,26 +452,26 @@ def dead_letter(wanted_event):
 
 
 def check_roles_are_needed(check, stack, request):
-    """That all of the above ran under the roles, and not because nobody looked: less rights, and it fails."""
-    say("taking a right away")
+    """Checks that the emulator enforces the roles: with fewer permissions, the function fails."""
+    say("removing a permission")
     iam = client("iam")
     role = stack.physical()["RankProductsRole"][1]
     policy = iam.get_role_policy(RoleName=role, PolicyName="function")["PolicyDocument"]
     less = [s for s in policy["Statement"] if s["Action"] != "dynamodb:Query"]
-    check("the right to read the counters is one statement", len(policy["Statement"]) - 1, len(less))
+    check("one statement allows to read the counters", len(policy["Statement"]) - 1, len(less))
     iam.put_role_policy(RoleName=role, PolicyName="function", PolicyDocument=json.dumps(policy | {"Statement": less}))
     error, answer = stack.invoke("rank-products", request)
     check(
-        "without it rank-products fails, and says so",
+        "without it, rank-products fails and reports why",
         ("Unhandled", "Storage", True),
         (error, answer.get("errorType"), "AccessDenied" in answer.get("errorMessage", "")),
     )
     iam.put_role_policy(RoleName=role, PolicyName="function", PolicyDocument=json.dumps(policy))
-    check("with it rank-products works again", None, stack.invoke("rank-products", request)[0])
+    check("with it, rank-products succeeds again", None, stack.invoke("rank-products", request)[0])
 
 
 def check_logs(check, stack):
-    """The functions' log lines, as far as invocations return them and as the log groups hold them."""
+    """Checks the log lines of the functions, from the invocations and from the log groups."""
     say("reading the logs")
     lines = [line for log in stack.logs for line in log.splitlines()]
     for name in "count-clicks", "rank-products":
@@ -482,11 +486,11 @@ def check_logs(check, stack):
             if isinstance(value, dict) and "_aws" in value:
                 metrics.append(value)
     functions = {f"{STACK}-count-clicks", f"{STACK}-rank-products"}
-    check("both functions log metrics, under their deployed names", functions, {m.get("function") for m in metrics})
+    check("both functions log metrics with their deployed names", functions, {m.get("function") for m in metrics})
     rehearse_alarms.check_logged(check, stack, metrics)
     namespaces = {definition["Namespace"] for m in metrics for definition in m["_aws"]["CloudWatchMetrics"]}
-    check("the metrics are of one namespace", {"HotProducts"}, namespaces)
-    # Such as one of a right that is missing when a function starts; it works all the same, but slower.
+    check("the metrics have one namespace", {"HotProducts"}, namespaces)
+    # For example of a missing permission at start, which only makes the function slower.
     check("there are no warnings", [], [line for line in lines if "WARN" in line.split()[:2]])
 
     users = set()
@@ -496,15 +500,15 @@ def check_logs(check, stack):
                 with contextlib.suppress(binascii.Error):
                     value = base64.b64decode(record.get("value") or "", validate=True)
                     users.update(user.decode() for user in re.findall(rb'"user_id": ?"([^"]+)"', value))
-    check("the events hold user ids", True, len(users) > 0)
+    check("the events contain user ids", True, len(users) > 0)
     items = [repr(stack.items(table)) for table in ("minute-counters", "snapshots", "rejected-events")]
     kept = "\n".join(lines + items)
     found = sorted(user for user in users if re.search(rf"\b{re.escape(user)}\b", kept))
-    check("no user id is in a log or a table", [], found)
+    check("no log and no table contains a user id", [], found)
 
 
 def check_deleted(check, physical):
-    """Nothing of the stack is left, by the lists of each service."""
+    """Checks that no service lists a resource of the stack."""
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
     functions = client("lambda")
     ours = {name_of[name] for name in wanted.GRANTS}
@@ -534,7 +538,7 @@ def check_deleted(check, physical):
 
 def rehearse(check, folder):
     if ARCHITECTURE is None or not sys.platform.startswith("linux"):
-        raise CannotRehearse("the emulator runs the functions' binaries itself: rehearse on Linux, x86_64 or arm64")
+        raise CannotRehearse("the rehearsal needs Linux on x86_64 or arm64: the emulator runs the functions' binaries")
     port = free_port()
     cleaned = environment(os.environ, port, folder)
     os.environ.clear()
@@ -543,15 +547,15 @@ def rehearse(check, folder):
     tools |= dict.fromkeys(("cargo-lambda", SAM, EMULATOR), "run `make rehearse`, which installs it")
     for tool, what_to_do in tools.items():
         if shutil.which(tool) is None:
-            raise CannotRehearse(f"there is no {tool}: {what_to_do}")
-    # Or sam asks PyPI, at each command, whether there is a newer one.
+            raise CannotRehearse(f"{tool} is not installed: {what_to_do}")
+    # Without it, each sam command asks PyPI for a newer version.
     (folder / "sam").mkdir()
     (folder / "sam" / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}), encoding="utf-8")
 
     infra = ROOT / "infra"
-    # Not into infra/.aws-sam: what is built here is for this machine, and a deployment that follows must not take it.
+    # Not in infra/.aws-sam: this build is for this machine, and a later deployment must not use it.
     built = folder / "build"
-    say("building for release; the first time that takes minutes")
+    say("building for release; the first build takes minutes")
     took = run(SAM, "build", "--build-dir", built, "--parameter-overrides", f"Architecture={ARCHITECTURE}", cwd=infra)
     say(f"built in {took:.0f} s")
 
@@ -559,8 +563,8 @@ def rehearse(check, folder):
     emulator = Emulator(port, folder)
     loopback = {"0100007F"}
     try:
-        check("the emulator listens on 127.0.0.1, and nowhere else", loopback, emulator.listens_on())
-        # sam looks for its settings beside the template.
+        check("the emulator listens on 127.0.0.1 only", loopback, emulator.listens_on())
+        # sam searches for its settings next to the template.
         built_template = rehearse_alarms.without_expressions(built / "template.yaml")
         template = ("--template-file", built_template, "--config-file", infra / "samconfig.toml")
         plain = ("--no-confirm-changeset", "--no-progressbar")
@@ -576,12 +580,12 @@ def rehearse(check, folder):
             size = stack.functions.get_function_configuration(FunctionName=f"{STACK}-{name}")["CodeSize"]
             say(f"{name}: {size / 1e6:.2f} MB zipped")
 
-        say("looking at what was deployed")
+        say("checking the deployed resources")
         check_deployed(check, stack)
         rehearse_alarms.check_deployed(check, stack, topic)
         use(check, stack)
-        rehearse_alarms.check_they_tell(check, stack, topic)
-        check("it still listens nowhere else, nor do the functions", loopback, emulator.listens_on())
+        rehearse_alarms.check_notifications(check, stack, topic)
+        check("the emulator and the functions still listen on 127.0.0.1 only", loopback, emulator.listens_on())
 
         physical = stack.physical()
         took = run(SAM, "delete", "--no-prompts", cwd=infra)
@@ -590,7 +594,7 @@ def rehearse(check, folder):
         rehearse_alarms.check_deleted(check, topic)
         rehearse_msk.delete(check, cluster)
     except BaseException:
-        print(f"The emulator's last words:\n{emulator.tail()}", file=sys.stderr)
+        print(f"The end of the emulator's log:\n{emulator.tail()}", file=sys.stderr)
         raise
     finally:
         left = emulator.stop()
@@ -599,16 +603,16 @@ def rehearse(check, folder):
 
 def main():
     check = Checks()
-    # So that `finally` and `with` clean up also when somebody ends this.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
+    # So that `finally` and `with` also clean up after SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with tempfile.TemporaryDirectory(prefix="hot-products-rehearsal-") as folder:
         try:
             rehearse(check, pathlib.Path(folder))
         except CannotRehearse as problem:
-            print(f"The rehearsal broke off: {problem}", file=sys.stderr)
+            print(f"The rehearsal can't continue: {problem}", file=sys.stderr)
             check.failed += 1
         except Exception:
-            # An answer that is not AWS's, or not of the shape that the checks expect.
+            # A response that differs from AWS, or from what the checks expect.
             traceback.print_exc()
             check.failed += 1
     say(f"{check.passed} checks passed, {check.failed} failed")

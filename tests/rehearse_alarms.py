@@ -1,8 +1,8 @@
-"""The deployed alarms and the dashboard, against the lists of tests/infra/test_alarms.py; and that they tell whom they should.
+"""Checks the deployed alarms and the dashboard against the lists of tests/infra/test_alarms.py, and that alarms notify.
 
-The emulator has no metric math, so alarms of an expression are deployed as plain ones, and only boto3 sees what they are. It
-makes no metrics of log lines either, so each alarm is set off by hand, as an operator does to try the way to the pager. That
-CloudWatch would make these metrics of what the functions log, is read from their log.
+The emulator has no metric math, so alarms with an expression are deployed with a plain metric, and only boto3 validates the
+expression. The emulator does not extract metrics from logs either, so the rehearsal sets the state of each alarm by API, and
+checks in the logs that the functions log the metrics.
 """
 
 import json
@@ -16,12 +16,12 @@ EMAIL = test_alarms.EMAIL
 
 
 def make_topic():
-    """A topic as a team has one before the deployment. Returns its ARN."""
+    """Creates a topic that exists before the deployment. Returns its ARN."""
     return client("sns").create_topic(Name="on-call")["TopicArn"]
 
 
 def without_expressions(built):
-    """A copy, beside it, of the template that sam built: the alarms of an expression watch one metric of theirs, plainly."""
+    """Copies the built template, with one plain metric instead of each alarm's expression. Returns the copy's path."""
     template = sam.load(built)
     for resource in template["Resources"].values():
         properties = resource.get("Properties", {})
@@ -40,30 +40,30 @@ def deployed_alarms():
 
 def check_deployed(check, stack, topic):
     found = deployed_alarms()
-    check("the alarms are those of the runbook", set(test_alarms.ALARMS), set(found))
+    check("the alarms are those of the list", set(test_alarms.ALARMS), set(found))
     wanted = test_alarms.alarms(test_alarms.Stack())
-    for name, owed in test_alarms.ALARMS.items():
-        if owed.expression is None:
-            check(f"{name} watches what it should", owed, test_alarms.read(found[name]))
+    for name, expected in test_alarms.ALARMS.items():
+        if expected.expression is None:
+            check(f"{name} is as in the list", expected, test_alarms.read(found[name]))
         else:
-            # boto3 refuses what is not of the API's model. The emulator takes it, without the expression.
+            # boto3 validates it by the API's model. The emulator accepts it, and ignores the expression.
             properties = wanted[name] | {"Threshold": float(wanted[name]["Threshold"])}
             actions = {key: found[name][key] for key in ("AlarmActions", "OKActions")}
             client("cloudwatch").put_metric_alarm(**properties | actions)
     template = stack.template()
     email_topic = stack.physical()["AlarmTopic"][1]
-    told = {name: (alarm["AlarmActions"], alarm["OKActions"]) for name, alarm in found.items()}
-    check("they tell both topics", dict.fromkeys(found, ([topic, email_topic],) * 2), told)
+    notified = {name: (alarm["AlarmActions"], alarm["OKActions"]) for name, alarm in found.items()}
+    check("the alarms notify both topics", dict.fromkeys(found, ([topic, email_topic],) * 2), notified)
     subscriptions = client("sns").list_subscriptions_by_topic(TopicArn=email_topic)["Subscriptions"]
-    check("one of them mails", [("email", EMAIL)], [(s["Protocol"], s["Endpoint"]) for s in subscriptions])
+    check("one of the topics sends e-mail", [("email", EMAIL)], [(s["Protocol"], s["Endpoint"]) for s in subscriptions])
     body = client("cloudwatch").get_dashboard(DashboardName=stack.physical()["Dashboard"][1])["DashboardBody"]
-    check("the dashboard is the template's", template.properties("Dashboard")["DashboardBody"], body)
-    check.holds("it shows each alarm, and what it watches", test_alarms.check_dashboard, template)
+    check("the dashboard is as in the template", template.properties("Dashboard")["DashboardBody"], body)
+    check.holds("the dashboard shows each alarm and its metrics", test_alarms.check_dashboard, template)
 
 
-def check_they_tell(check, stack, topic):
-    """Sets each alarm off and back, and reads what arrives at both topics."""
-    say("setting the alarms off")
+def check_notifications(check, stack, topic):
+    """Sets the state of each alarm to ALARM and to OK, and reads what both topics receive."""
+    say("setting the states of the alarms")
     sqs, sns, cloudwatch = client("sqs"), client("sns"), client("cloudwatch")
     queue = sqs.create_queue(QueueName="on-call")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -76,25 +76,25 @@ def check_they_tell(check, stack, topic):
     for name in test_alarms.ALARMS:
         for state in states:
             cloudwatch.set_alarm_state(AlarmName=f"hot-products-{name}", StateValue=state, StateReason="a rehearsal")
-    owed = {(t, f"hot-products-{name}", state) for t in topics for name in test_alarms.ALARMS for state in states}
+    expected = {(t, f"hot-products-{name}", state) for t in topics for name in test_alarms.ALARMS for state in states}
     arrived, runbooks = set(), set()
     until = time.monotonic() + 60
-    while not owed <= arrived and time.monotonic() < until:
+    while not expected <= arrived and time.monotonic() < until:
         for letter in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2, MaxNumberOfMessages=10).get("Messages", []):
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=letter["ReceiptHandle"])
             notification = json.loads(letter["Body"])
             message = json.loads(notification["Message"])
             arrived.add((notification["TopicArn"], message["AlarmName"], message["NewStateValue"]))
             runbooks.add(message["AlarmDescription"].rpartition("#")[2])
-    check("each alarm is told to both topics, and so is its end", owed, arrived)
-    check("with its place in the runbook", set(test_alarms.runbook()), runbooks)
+    check("both topics receive each alarm, and its end", expected, arrived)
+    check("with its link to the runbook", set(test_alarms.runbook()), runbooks)
     for subscription in subscriptions:
         sns.unsubscribe(SubscriptionArn=subscription)
     sqs.delete_queue(QueueUrl=queue)
 
 
 def check_logged(check, stack, metrics):
-    """That of the functions' own lines, `metrics`, CloudWatch would make all that is watched."""
+    """Checks that `metrics`, the lines of embedded metrics, contain each metric of an alarm or the dashboard."""
     logged = {
         (group["Namespace"], definition["Name"], (group["Dimensions"][0][0], line[group["Dimensions"][0][0]]))
         for line in metrics
@@ -104,7 +104,7 @@ def check_logged(check, stack, metrics):
     watched = {metric[:3] for alarm in test_alarms.ALARMS.values() for metric in alarm.metrics}
     watched |= set(test_alarms.shown(test_alarms.dashboard(stack.template())))
     ours = {metric for metric in watched if metric[0] == "HotProducts"}
-    check("the functions log each metric that is watched, under their names", set(), ours - logged)
+    check("the functions log each metric of the alarms and the dashboard", set(), ours - logged)
 
 
 def check_deleted(check, topic):

@@ -1,8 +1,8 @@
-"""The first of two deployments of an empty account: the network and the cluster of infra/msk.yaml.
+"""The first of two deployments to an empty account: the network and the cluster of infra/msk.yaml.
 
-The emulator's CloudFormation knows the network's resources, but neither those of MSK nor a security group's rule apart from
-its group. So `sam deploy` deploys the rest of the template, and what is missing is made through the services' own APIs, with
-the template's properties: boto3 holds them against the APIs' models. Of the topic the emulator knows nothing at all.
+The emulator's CloudFormation supports the network, but neither the resources of MSK nor a separate rule of a security group.
+So `sam deploy` deploys the rest of the template, and the rehearsal creates the others through the APIs, with the template's
+properties, which boto3 validates. The emulator does not support topics at all.
 """
 
 import json
@@ -14,12 +14,12 @@ import test_msk
 from emulator import ROOT, SAM, client, run, say
 
 STACK = "hot-products-msk"
-# What the emulator refuses. Once it learns more, the check below says so, and less has to be made here.
+# Types that the emulator does not support. If it supports more in a later version, a check below fails.
 MISSING = {"AWS::EC2::SecurityGroupIngress", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic"}
 
 
 def refused(template):
-    """The types of resources that the emulator's CloudFormation does not know, by its own word."""
+    """The resource types that the emulator's CloudFormation reports as unsupported."""
     try:
         client("cloudformation").validate_template(TemplateBody=json.dumps(template))
     except botocore.exceptions.ClientError as error:
@@ -39,7 +39,7 @@ def without(template, types):
 
 
 def with_ids(value, ids):
-    """Properties with the deployed resources' ids in place of the names that the resolver gives them."""
+    """Replaces the names that the resolver gives resources by the ids of the deployed ones."""
     if isinstance(value, list):
         return [with_ids(v, ids) for v in value]
     if isinstance(value, dict):
@@ -48,9 +48,9 @@ def with_ids(value, ids):
 
 
 def deploy(check, folder):
-    """Deploys the stack and makes the cluster. Returns the cluster's ARN, for the second deployment."""
+    """Deploys the stack and creates the cluster. Returns the cluster's ARN, for the second deployment."""
     template = sam.load(sam.MSK_TEMPLATE)
-    check("of msk.yaml the emulator refuses what is made by API below, no more", MISSING, refused(template))
+    check("the emulator rejects only the resources of msk.yaml that are created by API", MISSING, refused(template))
     path = folder / "msk.json"
     path.write_text(json.dumps(without(template, MISSING)), encoding="utf-8")
     infra = ROOT / "infra"
@@ -60,27 +60,27 @@ def deploy(check, folder):
 
     found = client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
     kinds = {r["LogicalResourceId"]: r["ResourceType"] for r in found}
-    owed = {name: kind for name, kind in test_msk.INVENTORY.items() if kind not in MISSING}
-    check("the network's stack has the template's resources, no more", owed, kinds)
+    expected = {name: kind for name, kind in test_msk.INVENTORY.items() if kind not in MISSING}
+    check("the stack of the network has exactly the template's resources", expected, kinds)
     ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in found}
     resolved = sam.Resolver(template, stack=STACK).resources()
-    owed = {name: with_ids(resource.get("Properties", {}), ids) for name, resource in resolved.items()}
-    check_network(check, ids, owed)
-    return make_cluster(check, owed)
+    expected = {name: with_ids(resource.get("Properties", {}), ids) for name, resource in resolved.items()}
+    check_network(check, ids, expected)
+    return make_cluster(check, expected)
 
 
-def check_network(check, ids, owed):
+def check_network(check, ids, expected):
     ec2 = client("ec2")
     here = [{"Name": "vpc-id", "Values": [ids["Vpc"]]}]
     subnets = ec2.describe_subnets(Filters=here)["Subnets"]
     found = sorted((s["SubnetId"], s["AvailabilityZone"], s["CidrBlock"]) for s in subnets)
-    wanted = sorted((ids[n], owed[n]["AvailabilityZone"], owed[n]["CidrBlock"]) for n in test_msk.SUBNETS)
+    wanted = sorted((ids[n], expected[n]["AvailabilityZone"], expected[n]["CidrBlock"]) for n in test_msk.SUBNETS)
     check("there are three subnets in three zones", wanted, found)
     for attribute in "enableDnsSupport", "enableDnsHostnames":
         answer = ec2.describe_vpc_attribute(VpcId=ids["Vpc"], Attribute=attribute)
         check(f"the network has {attribute}", {"Value": True}, answer[attribute[0].upper() + attribute[1:]])
-    ways_out = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [ids["Vpc"]]}])
-    check("no way leads to the internet", [], ways_out["InternetGateways"])
+    gateways = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [ids["Vpc"]]}])
+    check("the network has no internet gateway", [], gateways["InternetGateways"])
     endpoints = {e["ServiceName"]: e for e in ec2.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]}
     services = {f"com.amazonaws.{sam.REGION}.{service}" for service in ("lambda", "sts")}
     check("the endpoints are those of Lambda and STS", services, set(endpoints))
@@ -88,28 +88,28 @@ def check_network(check, ids, owed):
     check("each has an interface in each subnet", {("Interface", *sorted(ids[n] for n in test_msk.SUBNETS))}, places)
     (group,) = ec2.describe_security_groups(GroupIds=[ids["EndpointsSecurityGroup"]])["SecurityGroups"]
     rules = [(r["FromPort"], r["ToPort"], [p["GroupId"] for p in r["UserIdGroupPairs"]]) for r in group["IpPermissions"]]
-    check("Kafka's clients reach the endpoints by HTTPS", [(443, 443, [ids["KafkaSecurityGroup"]])], rules)
+    check("Kafka clients have access to the endpoints by HTTPS", [(443, 443, [ids["KafkaSecurityGroup"]])], rules)
 
 
-def make_cluster(check, owed):
-    rule = owed["KafkaFromItsClients"]
+def make_cluster(check, expected):
+    rule = expected["KafkaFromItsClients"]
     pair = {"GroupId": rule["SourceSecurityGroupId"], "Description": rule["Description"]}
     ports = {"IpProtocol": rule["IpProtocol"], "FromPort": rule["FromPort"], "ToPort": rule["ToPort"]}
     client("ec2").authorize_security_group_ingress(
         GroupId=rule["GroupId"], IpPermissions=[ports | {"UserIdGroupPairs": [pair]}]
     )
     kafka = client("kafka")
-    configuration = kafka.create_configuration(**owed["Configuration"])
-    properties = owed["Cluster"]
+    configuration = kafka.create_configuration(**expected["Configuration"])
+    properties = expected["Cluster"]
     brokers = dict(properties["BrokerNodeGroupInfo"])
-    # CloudFormation writes it otherwise, and every parameter as text.
+    # CloudFormation uses another name, and strings for all parameters.
     storage = brokers.pop("StorageInfo")["EBSStorageInfo"]
     brokers["StorageInfo"] = {"EbsStorageInfo": {"VolumeSize": int(storage["VolumeSize"])}}
     used = {"Arn": configuration["Arn"], "Revision": configuration["LatestRevision"]["Revision"]}
     arn = kafka.create_cluster(**properties | {"BrokerNodeGroupInfo": brokers, "ConfigurationInfo": used})["ClusterArn"]
     cluster = kafka.describe_cluster(ClusterArn=arn)["ClusterInfo"]
-    check("the cluster's brokers are where the template says", brokers, cluster["BrokerNodeGroupInfo"])
-    check("its clients sign in by IAM", properties["ClientAuthentication"], cluster["ClientAuthentication"])
+    check("the brokers are as in the template", brokers, cluster["BrokerNodeGroupInfo"])
+    check("clients authenticate with IAM", properties["ClientAuthentication"], cluster["ClientAuthentication"])
     return arn
 
 
@@ -120,9 +120,9 @@ def delete(check, arn):
     took = run(SAM, "delete", "--no-prompts", "--stack-name", STACK, cwd=ROOT / "infra")
     say(f"deleted the network in {took:.0f} s")
     ec2 = client("ec2")
-    check("no network is left but the account's own", [True], [v["IsDefault"] for v in ec2.describe_vpcs()["Vpcs"]])
+    check("only the default network is left", [True], [v["IsDefault"] for v in ec2.describe_vpcs()["Vpcs"]])
     check("no endpoints are left", [], ec2.describe_vpc_endpoints()["VpcEndpoints"])
     left = client("logs").describe_log_groups(logGroupNamePrefix="/aws/vendedlogs/msk/")["logGroups"]
     check("no log group of the brokers is left", [], left)
     check("no cluster is left", [], kafka.list_clusters()["ClusterInfoList"])
-    check("the configuration was the cluster's", True, ":configuration/" in configuration)
+    check("the cluster used the configuration", True, ":configuration/" in configuration)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Lints the templates in infra with cfn-lint: as they are written, and as CloudFormation sees them after the SAM transform.
+"""Lints the templates in infra with cfn-lint: as written, and as CloudFormation sees them after the SAM transform.
 
-Any finding, also a mere hint, ends with exit code 1. Works offline and without AWS credentials.
+The exit code is 1 for any finding, including hints. Needs neither a network nor AWS credentials.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import sam
 
 
 def cfn_lint(what, path):
-    """Runs cfn-lint, hints included; true if it has nothing to say."""
-    # The cfn-lint beside this Python, whether or not its environment is activated.
+    """Runs cfn-lint including hints; true if there are no findings."""
+    # The cfn-lint of this Python's environment, even if the environment is not activated.
     command = [pathlib.Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I"]
     command += ["--non-zero-exit-code", "informational", "--regions", sam.REGION, "--template", path]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -28,14 +28,14 @@ def cfn_lint(what, path):
 
 
 def lint(template):
-    """Lints one template; true if there is nothing to say."""
+    """Lints one template; true if there are no findings."""
     source = sam.load(template)
     good = cfn_lint(f"{template.name} as written", template)
     if "Transform" not in source:
         return good
     try:
         transformed = sam.transform(source)
-    except Exception as error:  # the translator's errors have no class in common, and each is a finding
+    except Exception as error:  # the translator's errors have no common class; each is a finding
         print(f"FAILED SAM transform of {template.name}\n{error}")
         return False
     with tempfile.TemporaryDirectory() as folder:

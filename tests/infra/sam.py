@@ -1,7 +1,7 @@
-"""The templates as CloudFormation will see them, without an AWS account.
+"""The templates as CloudFormation sees them, without an AWS account.
 
-`transform` is what AWS does to the template at deployment; `Resolver` fills in parameters, pseudo parameters and ARNs, so
-that a test can compare plain strings.
+`transform` applies the SAM transform, as AWS does at deployment. `Resolver` replaces parameters, pseudo parameters and
+ARNs by their values, so that tests compare plain strings.
 """
 
 import copy
@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 
-# Before boto3 looks: the translator asks it for a region, and nothing here may depend on who runs it.
+# Before boto3 reads it: the translator asks boto3 for a region, and the tests must not depend on the user's settings.
 REGION = "eu-west-1"
 os.environ["AWS_DEFAULT_REGION"] = REGION
 os.environ.pop("AWS_PROFILE", None)
@@ -19,7 +19,7 @@ os.environ.pop("AWS_PROFILE", None)
 from samtranslator.translator.transform import transform as sam_transform  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
-# It counts its own features for AWS, and warns that nobody collects the figures.
+# The translator counts features for AWS and warns if the metrics are not collected.
 logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
 
 INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
@@ -31,7 +31,7 @@ CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a
 
 
 class NoManagedPolicies:
-    """Stands in for the list of AWS's managed policies, which the translator would ask IAM for. We use none."""
+    """Replaces the list of AWS managed policies, which the translator would request from IAM. The templates use none."""
 
     def load(self):
         return {}
@@ -42,7 +42,7 @@ def load(path=TEMPLATE):
 
 
 def parameters(template, overrides=None):
-    """Every parameter's value: given, or its default. Like CloudFormation, all of them strings."""
+    """The value of each parameter: the given one, or the default. All are strings, as in CloudFormation."""
     given = {"MskClusterArn": CLUSTER} if "MskClusterArn" in template["Parameters"] else {}
     given |= overrides or {}
     unknown = given.keys() - template["Parameters"].keys()
@@ -56,24 +56,24 @@ def parameters(template, overrides=None):
 
 
 def transform(template):
-    """The template after the SAM transform; its argument stays as it is.
+    """The template after the SAM transform; does not change its argument.
 
-    Parameters are still parameters in it, as in AWS, whatever values the translator is given.
+    The result still refers to the parameters, as in AWS.
     """
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
-        # `sam deploy` has uploaded the code by then and put its address here.
+        # `sam deploy` uploads the code and sets its address before the transform.
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
     return sam_transform(template, parameters(template), NoManagedPolicies())
 
 
 class _NoValue:
-    """AWS::NoValue: the property that has it is not there."""
+    """AWS::NoValue: removes the property that has this value."""
 
 
 class Resolver:
-    """Evaluates the intrinsic functions of a transformed template, the few it uses; others are an error."""
+    """Evaluates the intrinsic functions that the templates use; others are an error."""
 
     def __init__(self, template, overrides=None, stack="hot-products"):
         self.template = template
@@ -93,7 +93,7 @@ class Resolver:
         return self._existing(self.template["Outputs"])
 
     def _existing(self, section):
-        """What there is of a section: without that whose condition does not hold."""
+        """The entries of a section whose condition holds."""
         exists = (name for name, entry in section.items() if "Condition" not in entry or self._condition(entry["Condition"]))
         return {name: self(section[name]) for name in exists}
 
@@ -131,7 +131,7 @@ class Resolver:
         if kind == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
         if kind.startswith("AWS::EC2::"):
-            return name  # AWS would make an id up
+            return name  # AWS would generate an id
         raise NotImplementedError(f"Ref of a {kind}")
 
     def _resource(self, name):

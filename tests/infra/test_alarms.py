@@ -1,5 +1,5 @@
-"""What the alarms of infra/template.yaml watch, when they go off, whom they tell, and that the runbook and the dashboard
-know each of them. That the functions log the metrics which are watched, tests/functions.rs tries on their log.
+"""Tests of the alarms in infra/template.yaml: metrics, thresholds and actions, and that the runbook and the dashboard cover
+each alarm. tests/functions.rs checks that the functions log these metrics.
 """
 
 import json
@@ -33,8 +33,8 @@ class Alarm(typing.NamedTuple):
     runbook: str
     metrics: list
     expression: str | None  # None: the metric itself
-    goes_off: str
-    periods: tuple  # how many of how many
+    threshold: str
+    periods: tuple  # datapoints to alarm, evaluation periods
     missing: str
 
 
@@ -60,7 +60,7 @@ DEAD_LETTERS = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", LETTERS, 
 WRITTEN = ours("written", RANK_PRODUCTS)
 LARGEST_ITEM = ours("largest_item_kb", COUNT_CLICKS, "Maximum")
 
-# With the parameters' defaults. Whoever changes an alarm changes it here too.
+# With the default parameters. A change of an alarm needs the same change here.
 ALARMS = {
     "event-source-lag": Alarm("event-source-lag", [OFFSET_LAG], None, "> 100000", (10, 10), "missing"),
     "count-clicks-errors": errors(COUNT_CLICKS),
@@ -83,18 +83,18 @@ def metric(of, statistic, period):
 
 
 def read(alarm):
-    """An alarm's properties in the form of the list above."""
+    """Converts the properties of an alarm to the form of the list above."""
     expression = None
     if "Metrics" in alarm:
         returned = [m for m in alarm["Metrics"] if m.get("ReturnData", True)]
         if len(returned) != 1:
-            raise AssertionError("not exactly one of the metrics is the alarm's")
+            raise AssertionError("an alarm needs exactly one metric that returns data")
         expression = returned[0]["Expression"]
         others = [m for m in alarm["Metrics"] if m is not returned[0]]
         metrics = [metric(m["MetricStat"]["Metric"], m["MetricStat"]["Stat"], m["MetricStat"]["Period"]) for m in others]
-        # An expression knows metrics by their ids.
+        # An expression refers to metrics by their ids.
         if [m["Id"] for m in others] != [m.name for m in metrics]:
-            raise AssertionError("an id is not its metric's name")
+            raise AssertionError("an id differs from the name of its metric")
     else:
         metrics = [metric(alarm, alarm["Statistic"], alarm["Period"])]
     return Alarm(
@@ -128,24 +128,24 @@ def shown(widgets):
     """The metrics on the dashboard: namespace, name, dimension."""
     for widget in widgets:
         for line in widget["properties"].get("metrics", []):
-            if len(line) > 1:  # an expression is alone
+            if len(line) > 1:  # not an expression
                 yield line[0], line[1], (line[2], line[3])
 
 
-# ── What must hold. Each check takes a test case, for its assertions, and a stack. ────────────────────────────────────────
+# ── Checks. Each takes a test case, for its assertions, and a stack. ──────────────────────────────────────────────────────
 
 
 def check_alarms(test, stack):
     test.assertEqual(ALARMS, {name: read(alarm) for name, alarm in alarms(stack).items()})
 
 
-def check_alarms_are_told(test, stack):
+def check_alarms_notify(test, stack):
     for name, alarm in alarms(stack).items():
-        told = [TOPIC, EMAIL_TOPIC]
-        test.assertEqual((told, told), (alarm.get("AlarmActions"), alarm.get("OKActions")), name)
-        # Where no data is neither good nor bad, somebody has to hear of it.
-        silent = told if name == "event-source-lag" else None
-        test.assertEqual(silent, alarm.get("InsufficientDataActions"), name)
+        notified = [TOPIC, EMAIL_TOPIC]
+        test.assertEqual((notified, notified), (alarm.get("AlarmActions"), alarm.get("OKActions")), name)
+        # This alarm treats missing data as missing, so it must notify of it.
+        missing = notified if name == "event-source-lag" else None
+        test.assertEqual(missing, alarm.get("InsufficientDataActions"), name)
         test.assertTrue(alarm.get("ActionsEnabled", True), name)
 
 
@@ -172,7 +172,7 @@ def check_dashboard(test, stack):
     taken = set()
     for w in widgets:
         cells = {(x, y) for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])}
-        test.assertEqual(set(), taken & cells, f"{w['properties']['title']} lies on another widget")
+        test.assertEqual(set(), taken & cells, f"{w['properties']['title']} overlaps another widget")
         test.assertLessEqual(w["x"] + w["width"], 24)
         taken |= cells
         if w["type"] == "metric":
@@ -182,14 +182,14 @@ def check_dashboard(test, stack):
 CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
 
 
-def told(change=None):
-    """The stack whose alarms are told to a topic and to an address."""
+def notifying(change=None):
+    """The stack with alarms that notify a topic and an address."""
     return Stack(change, AlarmTopicArn=TOPIC, AlarmEmail=EMAIL)
 
 
 class Alarms(unittest.TestCase):
-    def test_hold_what_must_hold(self):
-        stack = told()
+    def test_pass_all_checks(self):
+        stack = notifying()
         for check in CHECKS:
             with self.subTest(check.__name__):
                 check(self, stack)
@@ -202,14 +202,14 @@ class Alarms(unittest.TestCase):
         words = re.findall(r"[a-z-]+", OPERATIONS.read_text(encoding="utf-8"))
         self.assertEqual([], [name for name in ALARMS if name not in words])
 
-    def test_nobody_is_told_unless_asked_for(self):
+    def test_notify_nobody_by_default(self):
         stack = Stack()
         for name, alarm in alarms(stack).items():
             self.assertEqual(([], []), (alarm["AlarmActions"], alarm["OKActions"]), name)
         self.assertEqual({}, stack.of_type("AWS::SNS::Topic"))
         self.assertNotIn("AlarmTopic", stack.outputs)
 
-    def test_one_of_both_is_enough(self):
+    def test_notify_a_topic_or_an_address_alone(self):
         for overrides, topics in ({"AlarmTopicArn": TOPIC}, [TOPIC]), ({"AlarmEmail": EMAIL}, [EMAIL_TOPIC]):
             stack = Stack(**overrides)
             self.assertEqual(topics, alarms(stack)["no-snapshot"]["AlarmActions"])
@@ -217,19 +217,19 @@ class Alarms(unittest.TestCase):
 
     def test_parameters_reach_their_alarms(self):
         stack = Stack(MaxOffsetLag="5", MaxStalePercent="0.5", MaxRejectedPercent="7")
-        found = {name: read(alarm).goes_off for name, alarm in alarms(stack).items()}
+        found = {name: read(alarm).threshold for name, alarm in alarms(stack).items()}
         self.assertEqual("> 5", found["event-source-lag"])
         self.assertEqual("> 0.5", found["stale-share"])
         self.assertEqual("> 7", found["rejected-share"])
         lines = [w["properties"]["annotations"]["horizontal"] for w in dashboard(stack) if "annotations" in w["properties"]]
         self.assertIn([{"label": "MaxOffsetLag", "value": 5}], lines)
 
-    def test_two_stacks_share_no_metric(self):
+    def test_two_stacks_have_no_metric_in_common(self):
         for kind, of in ("alarm", [m for alarm in ALARMS.values() for m in alarm.metrics]), ("widget", shown(dashboard(Stack()))):
             for metric in of:
                 self.assertIn("hot-products-", metric[2][1], kind)
 
-    def test_parameters_refuse_what_would_fail_later(self):
+    def test_parameters_reject_values_that_would_fail_later(self):
         parameters = sam.load()["Parameters"]
         for name, good, bad in [
             ("AlarmEmail", ["", EMAIL], ["on-call", "a b@example.com", "@"]),
@@ -242,7 +242,7 @@ class Alarms(unittest.TestCase):
                 self.assertNotRegex(value, pattern, name)
 
 
-# ── That the checks can fail ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── The checks can fail ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def properties(resources, name):
@@ -264,42 +264,42 @@ def change_dashboard(resources, old, new):
     body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
 
 
-# A change somebody could make, and the check that must notice it.
+# Possible changes, each with the check that must fail.
 CHANGES = [
-    ("an alarm gone", check_alarms, lambda r: change_dashboard(r, "${LargeItemsAlarm.Arn}", "") or r.pop("LargeItemsAlarm")),
-    ("an alarm of nothing in the runbook", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: docs/operations.md#letters")),
+    ("a missing alarm", check_alarms, lambda r: change_dashboard(r, "${LargeItemsAlarm.Arn}", "") or r.pop("LargeItemsAlarm")),
+    ("an alarm without a runbook entry", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: docs/operations.md#letters")),
     ("another metric", check_alarms, lambda r: properties(r, "EventSourceLagAlarm").update(MetricName="IteratorAge")),
-    ("another function's", check_alarms, lambda r: properties(r, "CountClicksErrorsAlarm")["Dimensions"][0].update(Value={"Ref": "RankProductsFunction"})),
-    ("every stack's", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
-    ("a dimension that no metric has", check_alarms, lambda r: query(r, "StaleShareAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Name="FunctionName")),
-    ("a share of something else", check_alarms, lambda r: query(r, "RejectedShareAlarm", 0).update(Expression="100 * rejected")),
-    ("an average", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Statistic="Average")),
-    ("a threshold", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Threshold=400)),
-    ("the wrong way round", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(ComparisonOperator="GreaterThanThreshold")),
-    ("later", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(EvaluationPeriods=4)),
-    ("no data is good", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(TreatMissingData="notBreaching")),
-    ("told to nobody", check_alarms_are_told, lambda r: properties(r, "ThrottledWritesAlarm").pop("AlarmActions")),
-    ("its end told to nobody", check_alarms_are_told, lambda r: properties(r, "ThrottledWritesAlarm").update(OKActions=[])),
-    ("switched off", check_alarms_are_told, lambda r: properties(r, "StaleShareAlarm").update(ActionsEnabled=False)),
-    ("a silent poller", check_alarms_are_told, lambda r: properties(r, "EventSourceLagAlarm").pop("InsufficientDataActions")),
-    ("anybody's messages", check_topic, lambda r: policy(r).update(Principal="*")),
-    ("any account's alarms", check_topic, lambda r: policy(r).pop("Condition")),
-    ("nobody's address", check_topic, lambda r: properties(r, "AlarmTopic").pop("Subscription")),
+    ("another function", check_alarms, lambda r: properties(r, "CountClicksErrorsAlarm")["Dimensions"][0].update(Value={"Ref": "RankProductsFunction"})),
+    ("a metric of every stack", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
+    ("a dimension without a metric", check_alarms, lambda r: query(r, "StaleShareAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Name="FunctionName")),
+    ("another share", check_alarms, lambda r: query(r, "RejectedShareAlarm", 0).update(Expression="100 * rejected")),
+    ("another statistic", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Statistic="Average")),
+    ("another threshold", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Threshold=400)),
+    ("another comparison", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(ComparisonOperator="GreaterThanThreshold")),
+    ("more periods", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(EvaluationPeriods=4)),
+    ("missing data accepted", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(TreatMissingData="notBreaching")),
+    ("an alarm without actions", check_alarms_notify, lambda r: properties(r, "ThrottledWritesAlarm").pop("AlarmActions")),
+    ("an alarm whose end does not notify", check_alarms_notify, lambda r: properties(r, "ThrottledWritesAlarm").update(OKActions=[])),
+    ("actions disabled", check_alarms_notify, lambda r: properties(r, "StaleShareAlarm").update(ActionsEnabled=False)),
+    ("missing data does not notify", check_alarms_notify, lambda r: properties(r, "EventSourceLagAlarm").pop("InsufficientDataActions")),
+    ("a topic for any publisher", check_topic, lambda r: policy(r).update(Principal="*")),
+    ("alarms of any account", check_topic, lambda r: policy(r).pop("Condition")),
+    ("no subscription", check_topic, lambda r: properties(r, "AlarmTopic").pop("Subscription")),
     ("an alarm not on the dashboard", check_dashboard, lambda r: change_dashboard(r, '"${NoSnapshotAlarm.Arn}", ', "")),
     ("a metric not on the dashboard", check_dashboard, lambda r: change_dashboard(r, '"OffsetLag"', '"IteratorAge"')),
-    ("one widget on another", check_dashboard, lambda r: change_dashboard(r, '"x": 8, "y": 3', '"x": 7, "y": 3')),
+    ("overlapping widgets", check_dashboard, lambda r: change_dashboard(r, '"x": 8, "y": 3', '"x": 7, "y": 3')),
 ]  # fmt: skip
 
 
-class ChecksBite(unittest.TestCase):
-    def test_each_change_is_noticed(self):
+class ChecksCanFail(unittest.TestCase):
+    def test_each_change_fails_its_check(self):
         for name, check, change in CHANGES:
             with self.subTest(name):
-                stack = told(change)
+                stack = notifying(change)
                 with self.assertRaises(AssertionError):
                     check(self, stack)
 
-    def test_each_check_has_a_change_that_it_notices(self):
+    def test_each_check_fails_for_some_change(self):
         self.assertEqual(set(CHECKS), {check for _, check, _ in CHANGES})
 
     def test_the_alarms_are_part_of_the_stack(self):

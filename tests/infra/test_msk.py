@@ -1,4 +1,4 @@
-"""What infra/msk.yaml opens and closes, and that infra/template.yaml takes the cluster that it makes."""
+"""Tests of infra/msk.yaml: network access and broker settings, and that infra/template.yaml accepts its cluster."""
 
 import copy
 import ipaddress
@@ -38,7 +38,7 @@ OUTPUTS = {
 
 
 class Stack:
-    """The template, changed at will and resolved."""
+    """The template, optionally changed, and resolved."""
 
     def __init__(self, change=None, **overrides):
         template = copy.deepcopy(sam.load(sam.MSK_TEMPLATE))
@@ -56,17 +56,17 @@ def ports(rule):
     return rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
 
 
-# ── What must hold. Each check takes a test case, for its assertions, and a stack. ────────────────────────────────────────
+# ── Checks. Each takes a test case, for its assertions, and a stack. ──────────────────────────────────────────────────────
 
 
 def check_inventory(test, stack):
-    # No way to the internet, or from there: no gateway, no route, no address.
+    # No connection to or from the internet: no gateway, no route, no address.
     test.assertEqual(INVENTORY, {name: resource["Type"] for name, resource in stack.resources.items()})
 
 
 def check_network(test, stack):
     vpc = stack.properties("Vpc")
-    test.assertEqual((True, True), (vpc.get("EnableDnsSupport"), vpc.get("EnableDnsHostnames")), "the endpoints' names")
+    test.assertEqual((True, True), (vpc.get("EnableDnsSupport"), vpc.get("EnableDnsHostnames")), "the endpoints need DNS names")
     subnets = stack.of_type("AWS::EC2::Subnet")
     test.assertEqual(len(subnets), len({s["AvailabilityZone"] for s in subnets.values()}), "two subnets in one zone")
     networks = [ipaddress.ip_network(s["CidrBlock"]) for s in subnets.values()]
@@ -98,7 +98,7 @@ def check_security_groups(test, stack):
 def check_endpoints(test, stack):
     endpoints = stack.of_type("AWS::EC2::VPCEndpoint")
     services = sorted(e["ServiceName"] for e in endpoints.values())
-    # What the event source needs with IAM authentication, and no more.
+    # Only what the event source needs with IAM authentication.
     test.assertEqual([f"com.amazonaws.{sam.REGION}.{service}" for service in ("lambda", "sts")], services)
     for name, endpoint in endpoints.items():
         test.assertEqual("Interface", endpoint.get("VpcEndpointType"), name)
@@ -120,15 +120,15 @@ def check_cluster(test, stack):
     test.assertGreater(int(stack.properties("BrokerLogs").get("RetentionInDays", 0)), 0)
 
 
-def check_no_offset_is_used_twice(test, stack):
+def check_no_offset_is_reused(test, stack):
     settings = dict(line.split("=") for line in stack.properties("Configuration")["ServerProperties"].split())
-    owed = {
+    expected = {
         "unclean.leader.election.enable": "false",
         "min.insync.replicas": "2",
         "default.replication.factor": "3",
         "auto.create.topics.enable": "false",
     }
-    test.assertEqual(owed, settings)
+    test.assertEqual(expected, settings)
     used = {"Arn": f"arn:aws:kafka:{ARN}:configuration/hot-products-msk/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f902-2", "Revision": 1}
     test.assertEqual(used, stack.properties("Cluster").get("ConfigurationInfo"))
     topic = stack.properties("ClickTopic")
@@ -139,7 +139,7 @@ CHECKS = [check for name, check in list(globals().items()) if name.startswith("c
 
 
 class MskTemplate(unittest.TestCase):
-    def test_holds_what_must_hold(self):
+    def test_passes_all_checks(self):
         stack = Stack()
         for check in CHECKS:
             with self.subTest(check.__name__):
@@ -159,10 +159,10 @@ class MskTemplate(unittest.TestCase):
         self.assertEqual((cluster, ["views"]), (source["EventSourceArn"], source["Topics"]))
         grants = test_template.grants(stack.properties("CountClicksRole"))
         self.assertIn(cluster.replace(":cluster/", ":topic/") + "/views", {resource for _, _, resource, _ in grants})
-        # Unless told otherwise, both mean the same topic.
+        # By default, both use the same topic.
         self.assertEqual(sam.load()["Parameters"]["Topic"]["Default"], sam.load(sam.MSK_TEMPLATE)["Parameters"]["Topic"]["Default"])
 
-    def test_parameters_reach_what_they_name(self):
+    def test_parameters_reach_their_resources(self):
         stack = Stack(
             Partitions="12",
             KafkaVersion="4.0.x.kraft",
@@ -198,13 +198,13 @@ class MskTemplate(unittest.TestCase):
             for value in bad:
                 self.assertNotRegex(value, pattern, name)
 
-    def test_exceptions_from_checkov_have_a_reason(self):
+    def test_each_checkov_skip_has_a_reason(self):
         for line in sam.MSK_TEMPLATE.read_text(encoding="utf-8").splitlines():
             if "checkov:skip" in line:
                 self.assertRegex(line, r"^    # checkov:skip=CKV2?_\w+: \S+ \S+ \S+")
 
 
-# ── That the checks can fail ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── The checks can fail ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def replace_setting(properties, old, new):
@@ -214,42 +214,42 @@ def replace_setting(properties, old, new):
         raise ValueError(f"there is no {old}")
 
 
-# A change somebody could make, and the check that must notice it. It gets the resources' properties, and the resources.
+# Possible changes, each with the check that must fail. A change gets the resources' properties, and the resources.
 CHANGES = [
-    ("a way to the internet", check_inventory, lambda p, r: r.update(Internet={"Type": "AWS::EC2::InternetGateway", "Properties": {}})),
-    ("endpoints without names", check_network, lambda p, r: p["Vpc"].pop("EnableDnsHostnames")),
+    ("an internet gateway", check_inventory, lambda p, r: r.update(Internet={"Type": "AWS::EC2::InternetGateway", "Properties": {}})),
+    ("endpoints without DNS names", check_network, lambda p, r: p["Vpc"].pop("EnableDnsHostnames")),
     ("two subnets in one zone", check_network, lambda p, r: p["SubnetB"].update(AvailabilityZone=p["SubnetA"]["AvailabilityZone"])),
     ("public addresses", check_network, lambda p, r: p["SubnetC"].update(MapPublicIpOnLaunch=True)),
     ("brokers open to the network", check_security_groups, lambda p, r: p["KafkaSecurityGroup"].update(SecurityGroupIngress=[{"IpProtocol": "-1", "CidrIp": "10.0.0.0/8"}])),
     ("brokers open to all", check_security_groups, lambda p, r: p["KafkaFromItsClients"].update(CidrIp="0.0.0.0/0")),
     ("another port", check_security_groups, lambda p, r: p["KafkaFromItsClients"].update(FromPort=9092)),
-    ("clients may go anywhere", check_security_groups, lambda p, r: p["KafkaSecurityGroup"].pop("SecurityGroupEgress")),
+    ("clients with unlimited egress", check_security_groups, lambda p, r: p["KafkaSecurityGroup"].pop("SecurityGroupEgress")),
     ("endpoints open to all", check_security_groups, lambda p, r: p["EndpointsSecurityGroup"]["SecurityGroupIngress"][0].update(CidrIp="0.0.0.0/0")),
     ("no endpoint for STS", check_endpoints, lambda p, r: r.pop("StsEndpoint")),
-    ("an endpoint beside its name", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
+    ("an endpoint without private DNS", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
     ("an endpoint in one zone", check_endpoints, lambda p, r: p["LambdaEndpoint"]["SubnetIds"].pop()),
     ("plain text", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(ClientBroker="TLS_PLAINTEXT")),
     ("plain text among brokers", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(InCluster=False)),
-    ("anybody", check_cluster, lambda p, r: p["Cluster"]["ClientAuthentication"]["Unauthenticated"].update(Enabled=True)),
+    ("unauthenticated clients", check_cluster, lambda p, r: p["Cluster"]["ClientAuthentication"]["Unauthenticated"].update(Enabled=True)),
     ("public brokers", check_cluster, lambda p, r: p["Cluster"]["BrokerNodeGroupInfo"].update(ConnectivityInfo={"PublicAccess": {"Type": "SERVICE_PROVIDED_EIPS"}})),
     ("four brokers in three zones", check_cluster, lambda p, r: p["Cluster"].update(NumberOfBrokerNodes=4)),
-    ("logs for ever", check_cluster, lambda p, r: p["BrokerLogs"].pop("RetentionInDays")),
-    ("a leader that lacks records", check_no_offset_is_used_twice, lambda p, r: replace_setting(p, "unclean.leader.election.enable=false", "unclean.leader.election.enable=true")),
-    ("acknowledged by one", check_no_offset_is_used_twice, lambda p, r: replace_setting(p, "min.insync.replicas=2", "min.insync.replicas=1")),
-    ("MSK's own settings", check_no_offset_is_used_twice, lambda p, r: p["Cluster"].pop("ConfigurationInfo")),
-    ("a topic on one broker", check_no_offset_is_used_twice, lambda p, r: p["ClickTopic"].update(ReplicationFactor=1)),
+    ("logs without retention", check_cluster, lambda p, r: p["BrokerLogs"].pop("RetentionInDays")),
+    ("unclean leader election", check_no_offset_is_reused, lambda p, r: replace_setting(p, "unclean.leader.election.enable=false", "unclean.leader.election.enable=true")),
+    ("records acknowledged by one broker", check_no_offset_is_reused, lambda p, r: replace_setting(p, "min.insync.replicas=2", "min.insync.replicas=1")),
+    ("MSK's default settings", check_no_offset_is_reused, lambda p, r: p["Cluster"].pop("ConfigurationInfo")),
+    ("a topic on one broker", check_no_offset_is_reused, lambda p, r: p["ClickTopic"].update(ReplicationFactor=1)),
 ]  # fmt: skip
 
 
-class ChecksBite(unittest.TestCase):
-    def test_each_change_is_noticed(self):
+class ChecksCanFail(unittest.TestCase):
+    def test_each_change_fails_its_check(self):
         for name, check, change in CHANGES:
             with self.subTest(name):
                 stack = Stack(change)
                 with self.assertRaises(AssertionError):
                     check(self, stack)
 
-    def test_each_check_has_a_change_that_it_notices(self):
+    def test_each_check_fails_for_some_change(self):
         self.assertEqual(set(CHECKS), {check for _, check, _ in CHANGES})
 
 

@@ -1,14 +1,13 @@
-//! The same scenarios on both engines: the embedded one, which all other tests run on, and AWS's own DynamoDB Local.
+//! The same scenarios on two engines: the embedded DynamoDB, which all other tests use, and DynamoDB Local by AWS.
 //!
-//! What is known to differ between them, and from DynamoDB as AWS documents it:
-//! - Neither counts operators: an update with more than the documented 300 passes. `MAX_PRODUCTS_PER_UPDATE` is held against
-//!   the documentation alone.
-//! - DynamoDB Local deletes items by TTL within seconds after they expire (not those that expired more than five years ago,
-//!   as AWS does not); the embedded engine never does. So events on DynamoDB Local must be younger than `RETENTION`, as
-//!   they are here: of a replay of old ones, the counters would vanish while they are counted.
-//! - Refusals are worded alike, but for the embedded engine's `1 validation error detected: ` before some of them.
+//! Known differences between them, and from DynamoDB as documented by AWS:
+//! - Both ignore the limit of 300 operators: they accept larger updates. `MAX_PRODUCTS_PER_UPDATE` follows the documentation.
+//! - DynamoDB Local deletes items by TTL within seconds after they expire (except those that expired more than five years ago,
+//!   like AWS); the embedded engine never does. So events for DynamoDB Local must be younger than `RETENTION`: it would delete
+//!   the counters of older ones during a replay.
+//! - The embedded engine starts some error messages with `1 validation error detected: `.
 //!
-//! Consumed capacity, the 400 KB and 4 KB limits, and the item that a failed condition returns are the same:
+//! Consumed capacity, the limits of 400 KB and 4 KB, and the item that a failed condition returns are equal:
 //! [`the_engines_agree_on_limits_capacity_and_refusals`].
 
 use std::{
@@ -41,7 +40,7 @@ use serde_json::{Value, json};
 /// The stack whose tables the scenarios use.
 const STACK: &str = "real";
 
-/// The tables as `hot tables` creates them, and the functions on them, at a time that stands still.
+/// The tables of `hot tables`, and the functions with a fixed clock.
 struct Shop {
     endpoint: String,
     client: Client,
@@ -56,7 +55,7 @@ impl Shop {
     fn open(endpoint: String, client: Client) -> Self {
         let create = || run(&mut hot(["tables", "--endpoint-url", &endpoint, "--stack", STACK]));
         assert_eq!(create().matches("created real-").count(), 3);
-        assert_eq!(create().matches("existing real-").count(), 3, "what is there is left as it is");
+        assert_eq!(create().matches("existing real-").count(), 3, "existing tables are not changed");
         let tables = TableNames::of(STACK);
         let settings = Settings::from([
             ("COUNTERS_TABLE", &tables.counters),
@@ -77,12 +76,12 @@ impl Shop {
         }
     }
 
-    /// Delivers the lines of `source` from `first` on, whose offsets are their positions.
+    /// Delivers the lines of `source` from `first` on. Offsets are the lines' positions.
     async fn deliver(&self, source: &str, lines: &[Vec<u8>], first: usize) -> CountSummary {
         self.deliver_to(&self.count_clicks, source, lines, first).await
     }
 
-    /// Another instance of the function: what the first remembers, it does not.
+    /// Another instance of the function, with an empty cache.
     fn another_instance(&self) -> CountClicks {
         CountClicks::new(self.client.clone(), self.count_settings.clone(), self.clock.clone())
     }
@@ -126,8 +125,8 @@ impl Shop {
             produced.extend(lines);
         }
         self.a_piece_that_is_counted_is_refused_with_its_item().await;
-        self.rejects_are_noted_once().await;
-        // At the end, on all of the above.
+        self.rejects_are_stored_once().await;
+        // Last, because it ranks the clicks of all others.
         let groups = group_by::group(produced.iter().map(Vec::as_slice));
         assert_eq!(counted(&self.client, &self.tables.counters).await, groups.counts);
         self.the_hour_is_ranked_and_shown(&groups.counts).await;
@@ -138,7 +137,7 @@ impl Shop {
         Minute::of(self.clock.now().minus(Duration::from_mins(ago)))
     }
 
-    /// Delivered, delivered again, and delivered grown and cut elsewhere: counted once.
+    /// A delivery, a redelivery, and a larger batch with other boundaries: each click is counted once.
     async fn a_batch_and_its_redelivery_count_once(&self) -> Vec<Vec<u8>> {
         let start = self.minute(20).start();
         let lines: Vec<_> =
@@ -153,26 +152,25 @@ impl Shop {
         lines
     }
 
-    /// More products in one item than one update may have: pieces, in offset order.
+    /// More products than fit in one update: several updates in offset order.
     async fn many_products_are_split_and_count_once(&self) -> Vec<Vec<u8>> {
         let start = self.minute(15).start();
         let products = products_of_a_shard(450, 20);
         let lines: Vec<_> = products.iter().map(|product| click(start, product)).collect();
         let first = self.deliver("clicks-1", &lines[..250], 0).await;
         assert_eq!((first.counted, first.updates), (250, 2));
-        // The redelivery is refused, then sends what is behind last_offset: 200 products in one more update.
+        // The first update is refused. The second has the 200 products after last_offset.
         let all = self.deliver("clicks-1", &lines, 0).await;
         assert_eq!((all.counted, all.already_counted), (200, 250));
         lines
     }
 
-    /// Large items are closed by an update, and one that has grown to 400 KB by a write of its own; counting goes on in
-    /// the next.
+    /// An update closes a large item, and a separate write closes an item of 400 KB. Counting continues in the next item.
     async fn a_full_item_is_continued_and_counts_once(&self) -> Vec<Vec<u8>> {
         let start = self.minute(10).start();
         let products = products_of_a_shard(2_500, 250);
         let lines: Vec<_> = products.iter().map(|product| click(start, product)).collect();
-        // Pieces of one update, each by an instance that knows nothing of the item's size.
+        // Batches of one update, each by a new instance, which does not know the item's size.
         for first in (0..2_000).step_by(200) {
             let summary = self.deliver_to(&self.another_instance(), "clicks-2", &lines[..first + 200], first).await;
             assert_eq!((summary.counted, summary.already_counted), (200, 0));
@@ -188,7 +186,7 @@ impl Shop {
             assert_eq!(item["closed"], AttributeValue::Bool(closed), "{key}");
             counters += item.len() - 5;
         }
-        assert_eq!(counters, 2_500, "each counter on one of them");
+        assert_eq!(counters, 2_500, "each counter is in one of them");
         for first in [0, 700, 1_499, 2_499] {
             for instance in [&self.count_clicks, &self.another_instance()] {
                 let again = self.deliver_to(instance, "clicks-2", &lines, first).await;
@@ -198,7 +196,7 @@ impl Shop {
         lines
     }
 
-    /// What a caller learns from a refusal: how far the item has counted, and whether it is closed.
+    /// A refusal returns the item's last offset and whether it is closed.
     async fn a_piece_that_is_counted_is_refused_with_its_item(&self) {
         let table = CountersTable::new(self.client.clone(), self.tables.counters.clone());
         let retention = Duration::from_hours(26);
@@ -213,7 +211,7 @@ impl Shop {
         let Ok(UpdateOutcome::Refused { last_offset, closed }) =
             table.update(key, &update(9_000, 9_000), |_| &product, retention).await
         else {
-            panic!("a closed item takes nothing, not even new clicks")
+            panic!("a closed item refuses every update")
         };
         assert!(closed && (1_000..2_500).contains(&last_offset), "{last_offset}");
         let refused = table.update(key.next().next(), &update(2_499, 2_600), |_| &product, retention).await.unwrap();
@@ -221,8 +219,8 @@ impl Shop {
         assert_eq!(table.close(key).await.unwrap(), last_offset, "closing twice changes nothing");
     }
 
-    /// One item a batch, the same after a redelivery, and nothing of a user in it.
-    async fn rejects_are_noted_once(&self) {
+    /// One item per batch, unchanged by a redelivery, without user data.
+    async fn rejects_are_stored_once(&self) {
         let now = self.clock.now();
         let broken = [
             b"{".to_vec(),
@@ -242,7 +240,7 @@ impl Shop {
         assert!(!format!("{items:?}").contains("u_secret"));
     }
 
-    /// The last hour's ranks, as an independent group-by has them, read back by `hot top`.
+    /// The ranks of the last hour equal an independent group-by, and `hot top` shows them.
     async fn the_hour_is_ranked_and_shown(&self, counts: &group_by::Counts) {
         let window = Window::ended_by(self.clock.now());
         let request = Request { window_end: Some(window.end().to_string()), scheduled_time: None };
@@ -271,28 +269,28 @@ fn click(time: UnixMillis, product: &str) -> Vec<u8> {
     json!({ "event_time": time.0, "product_id": product, "action": "click", "user_id": "u_1" }).to_string().into_bytes()
 }
 
-/// `count` product ids of `bytes` bytes that all lie on one shard.
+/// `count` product ids of `bytes` bytes, all on one shard.
 fn products_of_a_shard(count: usize, bytes: usize) -> Vec<String> {
     let ids = (0_u32..).map(|number| format!("{number:x<bytes$}"));
     ids.filter(|id| Shard::all().next() == Some(Shard::of(id))).take(count).collect()
 }
 
 #[tokio::test]
-async fn the_functions_do_on_dynamodb_local_what_they_promise() {
+async fn all_scenarios_pass_on_dynamodb_local() {
     let dynamodb = DynamoDbLocal::start();
     Shop::open(dynamodb.endpoint(), dynamodb.client()).scenarios().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_functions_do_on_the_embedded_engine_what_they_promise() {
+async fn all_scenarios_pass_on_the_embedded_engine() {
     let dynamodb = Embedded::start(0, None).await.unwrap();
     Shop::open(dynamodb.endpoint(), dynamodb.client()).scenarios().await;
 }
 
-/// What an engine says to updates at DynamoDB's limits: outcome by probe.
+/// An engine's responses to updates at DynamoDB's limits, by probe.
 async fn limits(client: &Client) -> BTreeMap<&'static str, String> {
     let table = &TableNames::of(STACK).counters;
-    // `products` counters of `bytes` bytes of name each, begun at `from`.
+    // `products` counters with names of `bytes` bytes, numbered from `from`.
     let update = |key: &str, from: usize, products: usize, bytes: usize| {
         let places: Vec<_> = (0..products).map(|n| format!("#{n} :v")).collect();
         let names = (0..products).map(|n| (format!("#{n}"), format!("{:x<bytes$}", from + n)));
@@ -348,7 +346,7 @@ async fn the_engines_agree_on_limits_capacity_and_refusals() {
     let embedded = limits(&Shop::open(embedded.endpoint(), embedded.client()).client).await;
     let plain = |text: &String| text.replace("1 validation error detected: ", "");
     let differing: BTreeSet<_> = local.iter().filter(|(probe, said)| plain(said) != plain(&embedded[*probe])).collect();
-    assert!(differing.is_empty(), "DynamoDB Local says {differing:#?}, the embedded engine {embedded:#?}");
+    assert!(differing.is_empty(), "DynamoDB Local responds {differing:#?}, the embedded engine {embedded:#?}");
     assert_eq!(
         local["300 KB that grow above 400"],
         "ValidationException: Item size to update has exceeded the maximum allowed size"

@@ -1,4 +1,4 @@
-//! A real topic, from producers to counters, while the event source and the function are killed at random.
+//! A real topic, from the producer to the counters, with random kills of the event source and the function.
 
 use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Stdio, thread, time::Duration};
 
@@ -19,14 +19,14 @@ const TOPIC: &str = "clicks";
 const GROUP: &str = "hot-products";
 const STACK: &str = "topic";
 const PARTITIONS: u64 = 6;
-/// Lines produced; more than 200,000 of them are clicks.
+/// The number of lines; more than 200,000 of them are clicks.
 const LINES: u64 = 260_000;
-/// How often something is killed.
+/// The number of kills.
 const KILLS: u32 = 12;
 
-/// Generates the lines into `file` and pipes them into the topic on the way, as a shell does.
+/// Generates the lines, and writes them to `file` and to the topic.
 fn fill(brokers: &str, file: &Path) {
-    // Young enough to be counted, old enough to be no future.
+    // Neither stale nor in the future.
     let start = SystemClock.now().minus(Duration::from_mins(50)).rfc3339();
     let spec =
         ["--products", "3000", "--minutes", "40", "--ignored-share", "0.2", "--bad-share", "0.01", "--seed", "4"];
@@ -43,13 +43,13 @@ fn fill(brokers: &str, file: &Path) {
     assert!(said.starts_with(&format!("{LINES} records delivered to clicks (6 partitions)")), "{said}");
 }
 
-/// The topic as `hot topic --json` shows it.
+/// The output of `hot topic --json`.
 fn look(brokers: &str, more: &[&str]) -> Value {
     let said = run(hot(["topic", "--brokers", brokers, "--topic", TOPIC, "--group", GROUP, "--json"]).args(more));
     serde_json::from_str(&said).unwrap()
 }
 
-/// `hot kafka`, with batches small enough for many of them, and a group that misses a killed member soon.
+/// `hot kafka` with small batches, and a group that notices a killed member soon.
 fn source(brokers: &str, function: &str, log: &Path) -> Process {
     let mut source = hot(["kafka", "--brokers", brokers, "--topic", TOPIC, "--group", GROUP, "--function", function]);
     source.args(["--batch-size", "4000", "--window", "200ms", "--timeout", "20s", "--max-backoff", "1s"]);
@@ -57,18 +57,18 @@ fn source(brokers: &str, function: &str, log: &Path) -> Process {
     Process::start("hot kafka", &source, log)
 }
 
-/// How many batches were delivered, by the log of the sources.
+/// The number of delivered batches in the logs of the event sources.
 fn delivered(source: &Process) -> usize {
     source.said().lines().filter(|line| line.contains("{\"records\":")).count()
 }
 
-/// How many records came to the function that it had counted before, by its answers.
+/// The number of already counted records in the function's responses.
 fn repeated(said: &str) -> u64 {
     let answers = said.lines().filter_map(|line| line.find("{\"records\":").map(|start| &line[start..]));
     answers.map(|answer| serde_json::from_str::<Value>(answer).unwrap()["already_counted"].as_u64().unwrap()).sum()
 }
 
-/// The offsets that the rejected events' items note, by source: a redelivery that was cut elsewhere notes some twice.
+/// The offsets of the rejected events by source. Redeliveries with other boundaries may store some twice.
 async fn rejected(client: &Client, table: &str) -> BTreeSet<(String, String)> {
     let mut offsets = BTreeSet::new();
     let mut start = None;
@@ -77,7 +77,7 @@ async fn rejected(client: &Client, table: &str) -> BTreeSet<(String, String)> {
         for item in page.items() {
             let source = item["source"].as_s().unwrap();
             for offset in item["offsets"].as_l().unwrap() {
-                let AttributeValue::N(offset) = offset else { panic!("{offset:?} is no offset") };
+                let AttributeValue::N(offset) = offset else { panic!("{offset:?} is not an offset") };
                 offsets.insert((source.clone(), offset.clone()));
             }
         }
@@ -89,7 +89,7 @@ async fn rejected(client: &Client, table: &str) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test]
-async fn every_click_of_a_topic_counts_once_whatever_is_killed() {
+async fn every_click_of_a_topic_counts_once_despite_kills() {
     let folder = TempDir::new().unwrap();
     let (kafka, dynamodb) = (Kafka::start(), DynamoDbLocal::start());
     let brokers = kafka.brokers();
@@ -122,12 +122,12 @@ async fn every_click_of_a_topic_counts_once_whatever_is_killed() {
     assert_eq!(before["topics"][0]["records"], LINES);
     assert_eq!(before["topics"][0]["lag"], LINES);
 
-    // Two members of one group, so that each kill is a rebalance too.
+    // Two members of one group, so that each kill also causes a rebalance.
     let log = |number: usize| folder.path().join(format!("source-{number}"));
     let mut sources = [0, 1].map(|number| source(&brokers, &functions.endpoint(), &log(number)));
     let mut random = ChaCha8Rng::seed_from_u64(20_221_227);
     for kill in 0..KILLS {
-        // A kill falls anywhere within a delivery, once there has been one since the last.
+        // Kill at a random time, after at least one delivery since the last kill.
         let seen: usize = sources.iter().map(delivered).sum();
         let more = || sources.iter().map(delivered).sum::<usize>() > seen;
         wait_for("a delivery", || (more() || look(&brokers, &[])["topics"][0]["lag"] == 0).then_some(()));
@@ -144,7 +144,8 @@ async fn every_click_of_a_topic_counts_once_whatever_is_killed() {
                 functions = serve();
             }
             1 => {
-                // `cargo lambda watch` neither notices nor starts it again: invocations hang until the server ends.
+                // `cargo lambda watch` does not notice it and does not restart the function: invocations hang until the server
+                // ends.
                 functions.kill_function("count-clicks");
                 thread::sleep(Duration::from_millis(random.random_range(0..500)));
                 functions.kill();
@@ -162,15 +163,15 @@ async fn every_click_of_a_topic_counts_once_whatever_is_killed() {
     sources.into_iter().for_each(Process::stop);
     let repeated = repeated(&said);
     println!("{} batches answered, {repeated} records of them counted before", said.matches("{\"records\":").count());
-    assert!(repeated > 0, "nothing was delivered twice: the kills prove nothing");
+    assert!(repeated > 0, "no record was redelivered, so the kills had no effect");
 
     let counts = counted(&dynamodb.client(), &tables.counters).await;
     assert_eq!(counts, groups.counts, "a click was lost or counted twice");
     let rejected = rejected(&dynamodb.client(), &tables.rejects).await;
-    assert_eq!(rejected.len() as u64, groups.broken, "each broken record is noted");
+    assert_eq!(rejected.len() as u64, groups.broken, "each broken record is stored");
 
     let after = look(&brokers, &["--tail", "5"]);
     assert_eq!(after["topics"][0]["lag"], 0);
     assert_eq!(after["newest"].as_array().unwrap().len(), 5);
-    assert!(!after.to_string().contains("u_"), "no user shows: {after}");
+    assert!(!after.to_string().contains("u_"), "no user id is shown: {after}");
 }

@@ -1,4 +1,4 @@
-//! Runs a command beside a DynamoDB Local, whose address it finds in `ENGINE_URL`:
+//! Runs a command with a DynamoDB Local, whose URL is in the variable `ENGINE_URL`:
 //! `with-dynamodb-local cargo test --test chaos`.
 
 use std::{
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     };
     let dynamodb = DynamoDbLocal::start();
     match Command::new(&program).args(arguments).env("ENGINE_URL", dynamodb.endpoint()).status() {
-        // A command that was killed has no code.
+        // A killed command has no exit code.
         Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         Err(error) => {
             eprintln!("with-dynamodb-local: can't start {}: {error}", program.display());
