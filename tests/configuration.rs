@@ -137,6 +137,8 @@ fn literals(folder: &Path, found: &mut BTreeSet<String>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).expect("a source file");
             let source = source.split("#[cfg(test)]").next().expect("a part");
+            let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let source = code.join("\n");
             for (quote, _) in source.match_indices('"') {
                 let rest = &source[quote + 1..];
                 let name = rest.split('"').next().expect("a part");

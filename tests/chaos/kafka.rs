@@ -157,7 +157,7 @@ impl Kafka {
                 _ => source.largest_batch,
             };
             let end = match source.failed_end {
-                // A batch that failed comes again as it was, or grown, or shrunk.
+                // A failed batch is redelivered as it was, or grown, or shrunk.
                 Some(end) if end > source.committed && chance(&mut dice, 40) => end,
                 _ => source.committed + cut.min(left),
             };

@@ -90,7 +90,7 @@ impl Plan {
         let calm_after = if overflow { dice.random_range(35..60) } else { dice.random_range(12..40) };
         let mut now_and_then = |percent, most| if chance(&mut dice, percent) { dice.random_range(10..most) } else { 0 };
         let kills = now_and_then(35, 40);
-        // What an overflow item has counted must come again, or nothing is shown.
+        // What an overflow item has counted must be redelivered, or the schedule shows nothing.
         let rebalances = if overflow { 45 } else { now_and_then(70, 50) };
         let tight = now_and_then(15, 30);
         let outage = chance(&mut dice, 20).then(|| {

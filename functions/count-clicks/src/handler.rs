@@ -131,7 +131,7 @@ pub enum CountError {
     #[error(transparent)]
     NotAnMskBatch(#[from] NotAnMskBatch),
     /// Storage failed.
-    #[error("the batch will come again, {done} of {all} writes' items are done: {source}")]
+    #[error("the batch will be redelivered, {done} of {all} items are done: {source}")]
     Storage {
         /// Items whose clicks are all counted.
         done: usize,
@@ -141,7 +141,7 @@ pub enum CountError {
         source: StoreError,
     },
     /// The invocation's time was up.
-    #[error("out of time: the batch will come again, {done} of {all} items are done")]
+    #[error("out of time: the batch will be redelivered, {done} of {all} items are done")]
     OutOfTime {
         /// Items whose clicks are all counted.
         done: usize,
@@ -219,9 +219,9 @@ impl CountClicks {
 
     /// Writes the rejects, then the counters.
     ///
-    /// In this order, for whether an event time lies too far ahead depends on the delivery's time: a record that was
-    /// rejected for it, and is well when the batch comes again, may find its item's `last_offset` beyond it. It is
-    /// then at least among the rejected.
+    /// In this order, because whether an event time is too far ahead depends on the time of the delivery: a record that was
+    /// rejected for it may be valid when the batch is redelivered, and its item's `last_offset` may already be beyond it.
+    /// Then it is at least among the rejected events.
     async fn write(
         &self,
         batch: &DecodedBatch,
