@@ -201,7 +201,10 @@ fn the_samples_go_through_the_functions_to_the_board() {
         (&json!(true), &json!(480), &json!(expected.clicks))
     );
     let mut top = functions.top();
-    let generated_at = top.as_object_mut().and_then(|fields| fields.remove("generated_at")).expect("generated_at");
+    let fields = top.as_object_mut().expect("a snapshot");
+    let generated_at = fields.remove("generated_at").expect("generated_at");
+    assert!(fields.remove("final").is_some_and(|is_final| is_final.is_boolean()));
+    assert!(fields.remove("counted_through").is_some_and(|counted| counted.get("clicks-0").is_some()));
     assert!(generated_at.as_str().is_some_and(|time| UnixMillis::parse_rfc3339(time).is_ok()), "{generated_at}");
     assert_eq!(top, snapshot(&expected));
 
@@ -296,8 +299,10 @@ fn a_function_does_not_start_with_a_wrong_setting_and_names_it() {
         ("SNAPSHOTS_TABLE", "s"),
     ];
     let with = |name, value| [environment.as_slice(), &[(name, value)]].concat();
-    let message = start("count-clicks", &with("MAX_EVENT_AGE", "26h"));
-    assert!(message.contains("MAX_EVENT_AGE") && message.contains("must be below RETENTION"), "{message}");
+    for function in ["count-clicks", "rank-products"] {
+        let message = start(function, &with("MAX_EVENT_AGE", "25h"));
+        assert!(message.contains("RETENTION") && message.contains("must exceed MAX_EVENT_AGE"), "{message}");
+    }
     let message = start("count-clicks", &with("SOURCE_EPOCH", "first"));
     assert!(message.contains("SOURCE_EPOCH") && message.contains("whole number from 1"), "{message}");
     let message = start("rank-products", &with("TOP_N", "many"));

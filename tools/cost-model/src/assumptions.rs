@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use hot_products::defaults::{
-    BATCH_SIZE, BATCH_WINDOW, READ_CONCURRENCY, RETENTION, SNAPSHOT_RETENTION, TOP_N, WRITE_CONCURRENCY,
+    BATCH_SIZE, BATCH_WINDOW, MAX_EVENT_AGE, READ_CONCURRENCY, RETENTION, SNAPSHOT_RETENTION, TOP_N, WRITE_CONCURRENCY,
 };
 
 /// How long CloudWatch keeps logs: the template's `LogRetentionDays`.

@@ -4,6 +4,7 @@ pub mod measured;
 pub mod prices;
 
 mod counting;
+mod healing;
 mod invocation;
 mod lines;
 mod logs;

@@ -20,7 +20,7 @@ pub use self::{
     stream::{Batches, SimulatedBatch},
     topic::Topic,
 };
-use crate::assumptions::BATCH_WINDOW;
+use crate::assumptions::{BATCH_WINDOW, MAX_EVENT_AGE};
 
 /// When the simulation begins: the start of a minute.
 pub const START: UnixMillis = UnixMillis(1_672_156_800_000);
@@ -64,6 +64,10 @@ pub struct Load {
     pub disorder: Duration,
     /// Number of Lambda's pollers; `None` for the fewest whose batches do not fill before their window ends.
     pub pollers: Option<u32>,
+    /// Share of the clicks that arrive after their window was ranked, 0 to 1.
+    pub late_share: f64,
+    /// How much older these are, at most; any age up to it is as likely.
+    pub late_by: Duration,
     /// Exponent of the Zipf distribution.
     pub zipf: f64,
     /// Seed of the random numbers.
@@ -83,6 +87,8 @@ impl Load {
             window: BATCH_WINDOW,
             disorder: Duration::from_secs(2),
             pollers: None,
+            late_share: 0.0,
+            late_by: MAX_EVENT_AGE,
             zipf: 1.0,
             seed: 1,
             budget: 5_000_000,

@@ -5,6 +5,7 @@ use local_aws::template::StackSizes;
 use super::{
     Line, MONTH_HOURS, Measured, Price, PriceList, RANKINGS, Row,
     counting::Counting,
+    healing::Healing,
     logs::Log,
     snapshot::{sample_minutes_bytes, sample_minutes_write_units, snapshot_bytes, snapshot_write_units},
 };
@@ -48,6 +49,7 @@ impl Costs<'_> {
     pub(super) fn pipeline(&self) -> Vec<Line> {
         let mut lines = self.dynamodb();
         lines.extend(self.lambda());
+        lines.push(self.healing());
         lines.extend(self.operations());
         lines.extend(self.flink());
         lines
@@ -77,15 +79,18 @@ impl Costs<'_> {
             let items = way.items_per_minute * STORAGE_OVERHEAD as f64;
             (way.bytes_per_minute + items) * retention_minutes / GB * prices.dynamodb_storage.price
         };
-        let snapshot_bytes = snapshot_bytes() as f64;
+        let late = Healing::of(self.load, self.estimate).late_write_units_per_second;
+        let snapshot_bytes = snapshot_bytes(self.load.partitions) as f64;
         let minutes_bytes = sample_minutes_bytes();
         let snapshot_months = SNAPSHOT_RETENTION.as_secs_f64() / MONTH_SECONDS;
-        let snapshots = RANKINGS * (snapshot_write_units() + sample_minutes_write_units()) as f64 * write_unit
-            + RANKINGS * (snapshot_bytes / READ_UNIT_BYTES).ceil() * EVENTUAL_READ_UNITS * read_unit
-            + (snapshot_bytes + minutes_bytes as f64) * snapshot_months * RANKINGS / GB
-                * (prices.dynamodb_storage.price + prices.dynamodb_recovery.price);
+        let snapshots =
+            RANKINGS * (snapshot_write_units(self.load.partitions) + sample_minutes_write_units()) as f64 * write_unit
+                + RANKINGS * (snapshot_bytes / READ_UNIT_BYTES).ceil() * EVENTUAL_READ_UNITS * read_unit
+                + (snapshot_bytes + minutes_bytes as f64) * snapshot_months * RANKINGS / GB
+                    * (prices.dynamodb_storage.price + prices.dynamodb_recovery.price);
         vec![
             line("counters: write units", self.by_way(|way| way.write_units_per_second * MONTH_SECONDS * write_unit)),
+            line("counters: write units of late clicks", this(late * MONTH_SECONDS * write_unit)),
             line(
                 "counters: read units of the rankings",
                 self.by_way(|way| way.read_units_per_ranking * RANKINGS * read_unit),
@@ -111,6 +116,27 @@ impl Costs<'_> {
                 self.by_way(|way| RANKINGS * way.rank(rank_mb, measured).seconds * rank_mb * mb_second),
             ),
         ]
+    }
+
+    /// Notes, records, and the rankings that are repeated. The late clicks themselves are with the counters.
+    fn healing(&self) -> Line {
+        let healing = Healing::of(self.load, self.estimate);
+        let (write_unit, read_unit) =
+            (per_unit(&self.prices.dynamodb_write_units), per_unit(&self.prices.dynamodb_read_units));
+        let rank_mb = self.functions.rank_memory_mb;
+        let gb_second = self.prices.lambda_duration.price / 1024.0;
+        let snapshots = healing.repeated_snapshots
+            * (snapshot_write_units(self.load.partitions) + sample_minutes_write_units()) as f64;
+        let written = RANKINGS * (snapshots + healing.record_write_units) + self.batches() * healing.note_write_units;
+        line(
+            "healing: notes, records, repeated rankings",
+            self.by_way(|way| {
+                let ranking = way.read_units_per_ranking * read_unit
+                    + way.rank(rank_mb, self.measured).seconds * rank_mb * gb_second;
+                RANKINGS * (healing.repeated_rankings * ranking + healing.state_read_units * read_unit)
+                    + written * write_unit
+            }),
+        )
     }
 
     fn operations(&self) -> Vec<Line> {
@@ -170,6 +196,11 @@ fn line(what: &'static str, amounts: Row) -> Line {
 /// The same amount for each way on DynamoDB.
 fn lambdas(amount: f64) -> Row {
     [amount, amount, amount, 0.0]
+}
+
+/// An amount for this product only.
+fn this(amount: f64) -> Row {
+    [amount, 0.0, 0.0, 0.0]
 }
 
 /// An amount for Flink only.

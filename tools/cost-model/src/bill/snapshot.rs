@@ -11,8 +11,9 @@ use crate::{
     load::item::{number_bytes, write_units},
 };
 
-/// The size of a snapshot of [`TOP_N`] products, in bytes, by the rules of [`crate::load::item`].
-pub(super) fn snapshot_bytes() -> usize {
+/// The size of a snapshot of [`TOP_N`] products of a topic with `partitions`, in bytes, by the rules of
+/// [`crate::load::item`].
+pub(super) fn snapshot_bytes(partitions: u32) -> usize {
     let time = "2022-12-27T16:50:00Z".len();
     let field = |name: &str, value: usize| name.len() + value;
     let product = |rank: u64| {
@@ -27,6 +28,8 @@ pub(super) fn snapshot_bytes() -> usize {
         + field("window_end", time)
         + field("window_start", time)
         + field("generated_at", time + ".123".len())
+        + field("final", 1)
+        + field("counted_through", 3 + partitions as usize * (1 + "clicks-10".len() + time))
         + field("total_clicks", 5)
         + field("distinct_products", 4)
         + field(attribute::EXPIRES_AT, 6)
@@ -66,7 +69,7 @@ pub(super) fn sample_minutes_write_units() -> u64 {
     write_units(0, sample_minutes_bytes())
 }
 
-/// The write units of a snapshot.
-pub fn snapshot_write_units() -> u64 {
-    write_units(0, snapshot_bytes())
+/// The write units of a snapshot of a topic with `partitions`.
+pub fn snapshot_write_units(partitions: u32) -> u64 {
+    write_units(0, snapshot_bytes(partitions))
 }

@@ -8,7 +8,7 @@ use cost_model::{
     bill::{Bill, Catalogue, Measured, Way},
     load::{Estimate, Load},
 };
-use hot_products::defaults::BATCH_WINDOW;
+use hot_products::defaults::{BATCH_WINDOW, MAX_EVENT_AGE};
 use humantime::format_duration;
 use local_aws::template::{self, TEMPLATE};
 use serde::Serialize;
@@ -54,6 +54,12 @@ pub(crate) struct CostArgs {
     /// Largest delay of an event behind the newest event before it
     #[arg(long, default_value = "2s", value_parser = duration::<Duration>)]
     disorder: Duration,
+    /// Share of the clicks that arrive after their window was ranked, 0 to 1
+    #[arg(long, default_value_t = 0.0, value_parser = number(0.0..=1.0))]
+    late_share: f64,
+    /// How late these are, at most
+    #[arg(long, default_value_t = MAX_EVENT_AGE.into(), value_parser = duration::<humantime::Duration>)]
+    late_by: humantime::Duration,
     /// Pollers that Lambda runs; without it, as many as prevent full batches
     #[arg(long)]
     pollers: Option<u32>,
@@ -133,6 +139,8 @@ impl CostArgs {
         }
         Ok(Load {
             window: self.window.into(),
+            late_share: self.late_share,
+            late_by: self.late_by.into(),
             disorder: self.disorder,
             pollers: self.pollers,
             ..Load::new(self.clicks_per_second, self.partitions, self.products, self.keyed_by.into())
