@@ -1,25 +1,26 @@
-//! Fault schedules: whatever fails between Kafka, the function and DynamoDB, each click is counted exactly once.
+//! Fault schedules: each click is counted exactly once, whatever fails between Kafka, the function and DynamoDB.
 //!
-//! Each schedule runs the real `count-clicks` binary under a Runtime API, feeds it from sources whose batches come
-//! again, cut elsewhere, from older commits and to two functions at a time, and puts a proxy between it and DynamoDB
-//! that loses, delays, repeats and refuses requests, and kills the function. When all is committed, the counters in
-//! the tables must equal a group-by of what was produced, and every bad record must be noted.
+//! Each schedule runs the real `count-clicks` binary under a Runtime API. Its batches are redelivered, with other
+//! boundaries, from older commits, and to two functions at a time. A proxy between the function and DynamoDB loses, delays,
+//! repeats, refuses and throttles requests, and kills the function. At the end, when everything is committed, the counters
+//! must equal a group-by of the produced records, and every bad record must be among the rejected events.
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `SEED` | run this schedule only, and tell all that happens |
-//! | `N` | how many schedules to run: 300, or 50 against `ENGINE_URL` |
+//! | `SEED` | run only this schedule, and print what happens |
+//! | `N` | number of schedules: 300, or 50 against `ENGINE_URL`; of 50 or more, a minimum of faults is required |
 //! | `FROM` | the first seed, 1 |
-//! | `JOBS` | how many run at a time, 12 |
-//! | `ENGINE_URL` | the DynamoDB to run against, instead of an embedded one for each schedule |
+//! | `JOBS` | number of concurrent schedules, 12 |
+//! | `ENGINE_URL` | a DynamoDB endpoint, instead of an embedded DynamoDB for each schedule |
 //!
-//! It runs the `count-clicks` that `cargo build --workspace` has built: `cargo test --test chaos` does not build it anew.
+//! The test runs the `count-clicks` that `cargo build --workspace` has built; `cargo test --test chaos` does not build it.
 //!
-//! A seed decides the records, the batches' cuts, the faults of each item's first, second, … request, the kills, the
-//! rebalances and the outages. It does not decide how the operating system schedules the processes: which of two
-//! requests sent at the same time arrives first, and what a timeout meets. So a replay is the same schedule, and where
-//! the failure hangs on such a race it may take a few.
+//! A seed determines the records, the batch boundaries, the faults of each item's first, second, … request, the kills, the
+//! rebalances and the outages. It does not determine the order of concurrent requests and timeouts, which depends on the
+//! operating system. So a failure that depends on such a race may need several replays.
 
+#[path = "chaos/capacity.rs"]
+mod capacity;
 #[path = "chaos/dice.rs"]
 mod dice;
 #[path = "chaos/kafka.rs"]
@@ -45,15 +46,18 @@ use tokio::time::timeout;
 
 use self::{
     report::Tally,
-    schedule::{Engine, Outcome, run},
+    schedule::{Engine, ScheduleResult, run},
 };
 
-/// When a schedule counts as stuck: far more than any takes on a busy machine.
+/// After this time a schedule has failed: much longer than any takes on a busy machine.
 const STUCK: Duration = Duration::from_mins(5);
+
+/// The fewest schedules that must reach a minimum of faults and refusals.
+const ENOUGH: u64 = 50;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What libtest would make of its arguments: a list for tools, and a filter that means other tests.
+    // The arguments of libtest: a list for tools, and a filter for other tests.
     let arguments: Vec<String> = env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         println!("chaos: test");
@@ -82,8 +86,8 @@ async fn main() -> ExitCode {
                     tokio::spawn(async move { timeout(STUCK, run(seed, &engine, replayed.is_some())).await });
                 let outcome = match schedule.await {
                     Ok(Ok(outcome)) => outcome,
-                    Ok(Err(_)) => Outcome { tally: Tally::default(), wrong: vec!["stuck".into()] },
-                    Err(panic) => Outcome { tally: Tally::default(), wrong: vec![panic.to_string()] },
+                    Ok(Err(_)) => ScheduleResult { tally: Tally::default(), wrong: vec!["stuck".into()] },
+                    Err(panic) => ScheduleResult { tally: Tally::default(), wrong: vec![panic.to_string()] },
                 };
                 (seed, outcome)
             }
@@ -93,7 +97,7 @@ async fn main() -> ExitCode {
         done += 1;
         sum.add(&outcome.tally);
         if !outcome.wrong.is_empty() {
-            println!("schedule {seed} FAILED, the {done}th to end; replay it by SEED={seed}");
+            println!("schedule {seed} FAILED, the {done}th to end; replay it with SEED={seed}");
             for wrong in outcome.wrong {
                 println!("  {wrong}");
             }
@@ -104,14 +108,20 @@ async fn main() -> ExitCode {
     }
 
     println!("\n{:<42} {done:>10}\n{sum}{:<42} {:>10}", "schedules", "miscounts", failed.len());
-    let result = if failed.is_empty() { "ok" } else { "FAILED" };
+    // A few schedules may lack some kinds.
+    let shortfalls = if done < ENOUGH { Vec::new() } else { sum.shortfalls(done) };
+    for shortfall in &shortfalls {
+        println!("too few {shortfall}");
+    }
+    let succeeded = failed.is_empty() && shortfalls.is_empty();
+    let result = if succeeded { "ok" } else { "FAILED" };
     println!(
         "test result: {result}. {} passed; {} failed; 0 ignored; 0 measured; 0 filtered out; finished in {:.2}s\n",
         done - failed.len() as u64,
         failed.len(),
         SystemClock.now().since(began).as_secs_f64(),
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn engine(run: i64) -> Engine {
@@ -120,11 +130,11 @@ async fn engine(run: i64) -> Engine {
     for table in template::tables(TEMPLATE, DEFAULT_STACK).expect("the template has the tables") {
         tables::create(&client, &table).await.expect("the tables can be created");
     }
-    // Sources of this run only: what an earlier one counted is not in its way.
+    // A topic of this run only, because the tables may contain items of earlier runs.
     Engine::At(endpoint, format!("chaos-{run}"))
 }
 
-/// A variable that is set, and not to the empty text.
+/// The value of an environment variable that is set and not empty.
 fn setting<T: FromStr>(name: &str) -> Option<T> {
     let value = env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}")))

@@ -1,4 +1,4 @@
-//! Where every decision of the harness comes from.
+//! The random decisions of the harness.
 
 use std::fmt::Display;
 
@@ -8,13 +8,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A stream of random numbers for one decision of the schedule `seed`.
 ///
-/// Each decision has a name and dice of its own (`cut of source 1, delivery 7`), instead of the next number of one
-/// stream for all: what one part decides does not depend on how often another one, running beside it, has asked.
+/// Each decision has a name and its own stream (`cut 7 of partition 1`), so that it does not depend on the number of
+/// decisions that concurrent parts of the schedule have made.
 pub fn dice(seed: u64, decision: impl Display) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(xxh3_64_with_seed(decision.to_string().as_bytes(), seed))
 }
 
-/// True in `percent` of 100 throws.
+/// True with a probability of `percent` in 100.
 pub fn chance(dice: &mut ChaCha8Rng, percent: u32) -> bool {
     dice.random_range(0..100) < percent
 }

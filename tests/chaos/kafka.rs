@@ -1,4 +1,4 @@
-//! Kafka's side: sources with offsets, and pollers that deliver from the last committed offset until it is the end.
+//! Kafka's side: partitions, and pollers that deliver from the last committed offset until everything is committed.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -10,45 +10,48 @@ use serde_json::{Value, json};
 
 use super::dice::{chance, dice};
 
-/// What the records of a schedule are like.
+/// The kind of records in a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Few products, several minutes, odd product ids.
+    /// Few products, several minutes, unusual product ids.
     Light,
-    /// So many products on one shard and minute that an item's update needs several pieces.
+    /// So many products of one shard and minute that a batch needs several updates of an item.
     Pieces,
-    /// So many long product ids on one shard and minute that its item reaches 400 KB and overflows.
-    Overflow,
+    /// So many long product ids of one shard and minute that they need a chain of items, each closed when it is large.
+    Chain,
+    /// Like `Chain`, in batches of one update each, and each batch has a new instance of the function. No instance knows
+    /// that an item is large, so an item grows to 400 KB.
+    Full,
 }
 
-/// How many minutes the events of a schedule are spread over.
+/// The number of minutes with events in a schedule.
 pub const MINUTES: i64 = 5;
 
 /// One topic partition.
 #[derive(Debug)]
-pub struct Source {
+pub struct PartitionLog {
     /// The partition's number in the topic.
     pub partition: u32,
-    /// Offsets, ascending, with gaps as compaction and transactions leave them, and values.
+    /// Offsets in ascending order, with gaps as after compaction or transactions, and values.
     pub log: Vec<(i64, Option<Vec<u8>>)>,
-    /// How far the poller that owns it is; always the committed offset, for it commits whenever it moves on.
+    /// The position of its poller, which is always the committed position, because the poller commits each success.
     committed: usize,
-    /// Where the commits were.
+    /// All commits so far.
     commits: Vec<usize>,
-    /// The poller that gets its records.
+    /// The poller that delivers its records.
     owner: usize,
-    /// Counts the changes of owner and position: a poller that delivered under an older one commits no more.
+    /// The number of changes of owner and position. A delivery of an older generation can't commit.
     generation: u64,
-    /// How many batches were cut from it.
+    /// The number of its deliveries.
     cuts: u64,
-    /// Where the last batch that failed ended.
+    /// The end of the last failed delivery.
     failed_end: Option<usize>,
-    /// How many of its records were delivered at least once.
+    /// The number of its records that were delivered at least once.
     delivered: usize,
     largest_batch: usize,
 }
 
-/// A part of a batch: records of one source.
+/// A part of a delivery: records of one partition.
 #[derive(Clone, Debug)]
 struct Part {
     source: usize,
@@ -56,16 +59,27 @@ struct Part {
     generation: u64,
 }
 
-/// What a poller delivers in one invocation.
+/// The records that a poller delivers in one invocation.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Delivery {
     parts: Vec<Part>,
-    /// As Lambda hands it to the function.
+    /// The event that Lambda sends to the function.
     pub event: Vec<u8>,
-    /// How many records it holds.
+    /// The number of records.
     pub records: u64,
-    /// How many of them were delivered before.
+    /// The number of records that were delivered before.
     pub redelivered: u64,
+}
+
+/// The size and load of a topic and its consumer group.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The kind of records in the first partition.
+    pub load: Load,
+    /// The number of partitions.
+    pub partitions: u32,
+    /// The number of pollers.
+    pub pollers: usize,
 }
 
 /// A consumer group's view of a topic.
@@ -76,19 +90,20 @@ pub struct Kafka {
     base: UnixMillis,
     pollers: usize,
     /// The topic's partitions.
-    pub sources: Vec<Source>,
+    pub sources: Vec<PartitionLog>,
     running: usize,
-    /// How often a source was moved.
+    /// The number of rebalances.
     pub moves: u64,
 }
 
 impl Kafka {
-    /// Produces the records of the schedule `seed` into the partitions of `topic`, with event times from `base` on.
-    pub fn produce(seed: u64, topic: String, base: UnixMillis, load: Load, partitions: u32, pollers: usize) -> Self {
+    /// Produces the records of the schedule `seed` to the partitions of `topic`, with event times from `base` on.
+    pub fn produce(seed: u64, topic: String, base: UnixMillis, group: Group) -> Self {
+        let Group { load, partitions, pollers } = group;
         let sources = (0..partitions)
             .map(|partition| {
-                let mut dice = dice(seed, format_args!("records of source {partition}"));
-                // One source has the load; more of them would only be slower.
+                let mut dice = dice(seed, format_args!("records of partition {partition}"));
+                // Only one partition has the load: more of them would only be slower.
                 let load = if partition == 0 { load } else { Load::Light };
                 let mut offset = if chance(&mut dice, 30) { 0 } else { dice.random_range(0..1_000_000) };
                 let log: Vec<_> = values(&mut dice, load, base)
@@ -101,10 +116,11 @@ impl Kafka {
                 let batches = match load {
                     Load::Light => dice.random_range(2..10),
                     Load::Pieces => dice.random_range(5..12),
-                    // The item has to be full long before the faults end.
-                    Load::Overflow => dice.random_range(6..10),
+                    Load::Chain => dice.random_range(6..10),
+                    // An update has at most 200 products.
+                    Load::Full => log.len().div_ceil(100),
                 };
-                Source {
+                PartitionLog {
                     partition,
                     largest_batch: log.len().div_ceil(batches) * 2,
                     log,
@@ -121,19 +137,19 @@ impl Kafka {
         Self { seed, topic, base, pollers, sources, running: 0, moves: 0 }
     }
 
-    /// A source's name as in batches and tables.
-    pub fn name(&self, source: &Source) -> String {
+    /// A partition's name in batches and tables.
+    pub fn name(&self, source: &PartitionLog) -> String {
         format!("{}-{}", self.topic, source.partition)
     }
 
-    /// Whether everything is committed and nobody can take that back.
+    /// Whether everything is committed, and no delivery is running.
     pub fn is_done(&self) -> bool {
         self.running == 0 && self.sources.iter().all(|source| source.committed == source.log.len())
     }
 
-    /// The next batch for `poller`: of each source it owns, records from the committed offset on. `None` when there
-    /// are none.
-    pub fn poll(&mut self, poller: usize) -> Option<Batch> {
+    /// The next delivery of `poller`: records of each partition it owns, from the committed offset on. `None` if there are
+    /// none.
+    pub fn poll(&mut self, poller: usize) -> Option<Delivery> {
         let mut parts = Vec::new();
         let mut records = HashMap::new();
         let mut redelivered = 0;
@@ -144,9 +160,9 @@ impl Kafka {
             if source.owner != poller || left == 0 {
                 continue;
             }
-            let mut dice = dice(self.seed, format_args!("cut {} of source {number}", source.cuts));
+            let mut dice = dice(self.seed, format_args!("cut {} of partition {number}", source.cuts));
             source.cuts += 1;
-            // What arrived together is not always in one batch.
+            // Records that arrive at the same time are not always in one batch.
             if !parts.is_empty() && chance(&mut dice, 20) {
                 continue;
             }
@@ -157,7 +173,7 @@ impl Kafka {
                 _ => source.largest_batch,
             };
             let end = match source.failed_end {
-                // A failed batch is redelivered as it was, or grown, or shrunk.
+                // A failed batch is redelivered with the same end, or another one.
                 Some(end) if end > source.committed && chance(&mut dice, 40) => end,
                 _ => source.committed + cut.min(left),
             };
@@ -182,11 +198,11 @@ impl Kafka {
         self.running += 1;
         let event = serde_json::to_vec(&msk::event(records)).expect("an event is JSON");
         let records = parts.iter().map(|part| part.records.len() as u64).sum();
-        Some(Batch { parts, event, records, redelivered })
+        Some(Delivery { parts, event, records, redelivered })
     }
 
-    /// The invocation with `batch` ended. Commits it if it succeeded and the sources are still its poller's.
-    pub fn ended(&mut self, batch: &Batch, succeeded: bool) {
+    /// Ends the delivery `batch`. Commits it if it succeeded and its poller still owns the partitions.
+    pub fn ended(&mut self, batch: &Delivery, succeeded: bool) {
         self.running -= 1;
         for part in &batch.parts {
             let source = &mut self.sources[part.source];
@@ -203,8 +219,8 @@ impl Kafka {
         }
     }
 
-    /// Moves one of `poller`'s sources to a poller, perhaps the same one, that begins at the last or an older commit:
-    /// the newer ones were lost. Returns what it did; `None` when the poller has no source.
+    /// Moves one of `poller`'s partitions to a poller, perhaps the same one, which starts at the last or an older commit,
+    /// as if newer commits were lost. Returns a description; `None` if the poller has no partition.
     pub fn rebalance(&mut self, poller: usize) -> Option<String> {
         let mut dice = dice(self.seed, format_args!("rebalance {}", self.moves));
         let owned: Vec<usize> =
@@ -223,15 +239,15 @@ impl Kafka {
         let kept = source.commits.len().saturating_sub(back).max(1);
         source.commits.truncate(kept);
         source.committed = source.commits[kept - 1];
-        Some(format!("source {number} to poller {} from record {}", source.owner, source.committed))
+        Some(format!("partition {number} to poller {} from record {}", source.owner, source.committed))
     }
 
-    /// What is in a batch, for people.
-    pub fn describe(&self, batch: &Batch) -> String {
+    /// Describes a delivery for the log.
+    pub fn describe(&self, batch: &Delivery) -> String {
         let parts = batch.parts.iter().map(|part| {
             let source = &self.sources[part.source];
             format!(
-                "source {} records {:?} of {} (offsets {}..={})",
+                "partition {} records {:?} of {} (offsets {}..={})",
                 part.source,
                 part.records,
                 source.log.len(),
@@ -248,14 +264,15 @@ fn values(dice: &mut ChaCha8Rng, load: Load, base: UnixMillis) -> Vec<Option<Vec
     let (records, minutes, repeats) = match load {
         Load::Light => (dice.random_range(20..400), dice.random_range(1..=MINUTES), 100),
         Load::Pieces => (products.len() * 3 / 2, dice.random_range(1..=2), 40),
-        Load::Overflow => (products.len() * 5 / 4, 1, 20),
+        Load::Chain => (products.len() * 5 / 4, 1, 20),
+        Load::Full => (products.len() * 10 / 9, 1, 10),
     };
     let mut fresh = products.iter();
     (0..records)
         .map(|_| {
             let product = match fresh.next() {
                 Some(product) if !chance(dice, repeats) => product,
-                // The smaller of two: some products are hotter than others.
+                // The smaller of two numbers: some products get more clicks.
                 _ => &products[dice.random_range(0..products.len()).min(dice.random_range(0..products.len()))],
             };
             let minute = if chance(dice, 3) { dice.random_range(0..MINUTES) } else { dice.random_range(0..minutes) };
@@ -278,15 +295,17 @@ fn products(dice: &mut ChaCha8Rng, load: Load) -> Vec<String> {
             let count = dice.random_range(250..700);
             (0..).map(|n| format!("piece-{n}")).filter(on_shard).take(count).collect()
         }
-        Load::Overflow => {
-            let count = dice.random_range(2_300..3_400);
-            // As long as an id may be, so that few of them fill an item.
+        Load::Chain | Load::Full => {
+            // About 1,560 fill an item.
+            let count =
+                if load == Load::Chain { dice.random_range(1_000..2_000) } else { dice.random_range(2_200..2_800) };
+            // The longest ids, so that few of them fill an item.
             (0..).map(|n| format!("{n:0256}")).filter(on_shard).take(count).collect()
         }
     }
 }
 
-/// A record's value: mostly a click, at times another action or no event at all.
+/// A record's value: usually a click, sometimes another action or an invalid event.
 fn value(dice: &mut ChaCha8Rng, time: i64, product: &str) -> Option<Vec<u8>> {
     let event = |time: Value, product: &str, action: &str| {
         let user = format!("u_{product:.8}");

@@ -1,4 +1,4 @@
-//! Lambda's side: the real binary in a process of its own, fed by a Runtime API.
+//! Lambda's side: the real binary in its own process, invoked through a Runtime API.
 
 use std::{
     collections::HashMap,
@@ -25,19 +25,19 @@ use tokio::{
 /// How an invocation ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The function answered.
+    /// The function responded.
     Response(Bytes),
-    /// The function said that it failed.
+    /// The function reported an error.
     Error(Bytes),
     /// The deadline passed, and Lambda killed the function.
     TimedOut,
     /// The schedule killed the function.
     Killed,
-    /// The function ended by itself: never right.
+    /// The process exited, which is always a failure.
     Died(ExitStatus),
 }
 
-/// A function process between its start and its end, with the Runtime API that it polls.
+/// A function process and the Runtime API that it polls.
 #[derive(Debug)]
 pub struct Function {
     child: Child,
@@ -62,7 +62,7 @@ struct Invocation {
 }
 
 impl Function {
-    /// Starts the binary `count-clicks` with what Lambda puts into a function's environment, and `settings`.
+    /// Starts the binary `count-clicks` with the environment variables of Lambda and `settings`.
     pub async fn start(settings: &[(&str, String)], verbose: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for the Runtime API");
         let address = listener.local_addr().expect("the Runtime API's address");
@@ -83,7 +83,7 @@ impl Function {
         Self { child, runtime, server, invocations: 0 }
     }
 
-    /// Invokes the function. Lambda kills it when `time` is up; `kill` does so earlier.
+    /// Invokes the function and kills it after `time`, or earlier through `kill`.
     pub async fn invoke(&mut self, event: Bytes, time: Duration, kill: oneshot::Receiver<()>) -> Ended {
         self.invocations += 1;
         let id = format!("00000000-0000-0000-0000-{:012}", self.invocations);
@@ -93,16 +93,16 @@ impl Function {
         let invocation = Invocation { id, time, event, started: start };
         self.runtime.send.send(invocation).await.expect("the Runtime API is served");
         let times_out = async {
-            // A cold start is not the invocation's time.
+            // The time starts after a cold start.
             let _never_started = started.await;
             sleep(time).await;
         };
         let ended = tokio::select! {
-            // What the function has answered is answered, kill or not.
+            // A response counts even if the function is killed at the same time.
             biased;
             ended = &mut answered => ended.expect("the Runtime API is served"),
             Ok(()) = kill => Ended::Killed,
-            status = self.child.wait() => Ended::Died(status.expect("the function is ours to wait for")),
+            status = self.child.wait() => Ended::Died(status.expect("the function is a child process")),
             () = times_out => Ended::TimedOut,
         };
         if matches!(ended, Ended::Killed | Ended::TimedOut) {
@@ -116,7 +116,7 @@ impl Function {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends the process by SIGKILL and waits for its end.
+    /// Kills the process with SIGKILL and waits until it has ended.
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("the function can be killed");
         self.server.abort();
@@ -151,7 +151,7 @@ async fn serve(listener: TcpListener, runtime: Arc<Runtime>) {
         let runtime = Arc::clone(&runtime);
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&runtime), request));
-            // A function that was killed leaves its connection open in the middle.
+            // A killed function breaks its connection.
             let _reset = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -162,7 +162,7 @@ async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Result<Res
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
     let status = match (request.method(), path.as_slice()) {
         (&Method::GET, ["2018-06-01", "runtime", "invocation", "next"]) => {
-            // A process is invoked by one poller, so nobody else waits here.
+            // Only one poller invokes a process, so there is no other waiter.
             let Some(invocation) = runtime.next.lock().await.recv().await else { return Ok(empty(StatusCode::GONE)) };
             let _killed = invocation.started.send(());
             let response = Response::builder()
@@ -182,14 +182,14 @@ async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Result<Res
             let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
             match (waiting, body) {
                 (Some(waiting), Ok(body)) => {
-                    // Nobody waits any more when the deadline has passed.
+                    // After the deadline, the receiver is gone.
                     let _late = waiting.send(if *kind == "error" { Ended::Error(body) } else { Ended::Response(body) });
                     StatusCode::ACCEPTED
                 }
                 _ => StatusCode::BAD_REQUEST,
             }
         }
-        // The process ends after it, which `invoke` sees.
+        // The process exits afterwards, which `invoke` notices.
         (&Method::POST, ["2018-06-01", "runtime", "init", "error"]) => StatusCode::ACCEPTED,
         _ => StatusCode::NOT_FOUND,
     };

@@ -1,4 +1,4 @@
-//! Between the functions and DynamoDB: a proxy that loses, delays, repeats and refuses.
+//! A proxy between the functions and DynamoDB that loses, delays, repeats, refuses and throttles requests.
 
 use std::{
     collections::HashMap,
@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
+use hot_products::{Clock, SystemClock};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Uri,
@@ -27,6 +28,7 @@ use hyper_util::{
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::{oneshot, watch},
@@ -35,66 +37,89 @@ use tokio::{
 };
 
 use super::{
+    capacity::{Capacity, Ceiling, write_units},
     dice::{chance, dice},
     report::{Fault, Tally},
 };
 
-/// What a schedule does to requests.
+/// The faults of requests in a schedule.
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
-    /// How many of 100 requests meet a fault.
+    /// The percentage of requests with a fault.
     pub percent: u32,
-    /// The faults they meet.
+    /// The kinds of faults.
     pub faults: Vec<Fault>,
 }
 
-/// What happens at one request of an invocation.
+/// An event at one request of an invocation.
 #[derive(Clone, Copy, Debug)]
 pub enum Turn {
-    /// The function is killed, before the request is delivered or after.
+    /// The function is killed, before or after the request is delivered.
     Kill(Fault),
-    /// The function's sources are rebalanced, and the request waits until the new poller went on.
+    /// One of the function's partitions is rebalanced, and the request waits until later requests have passed.
     Rebalance,
 }
 
-/// What the proxy knows of the invocation under way in a function.
+/// The state of a function's current invocation.
 #[derive(Debug, Default)]
 pub struct Running {
-    /// The turn, and at which of the invocation's requests, counted from 0.
+    /// The number of a request, counted from 0, and the event that happens at it.
     pub turn: Option<(u32, Turn)>,
     /// Kills the function.
     pub kill: Option<oneshot::Sender<()>>,
-    /// How many requests the invocation has sent.
+    /// The number of requests the invocation has sent.
     pub requests: u32,
+    /// The number of its updates that DynamoDB has applied.
+    pub applied: u64,
 }
 
-/// A proxy with a line to DynamoDB for each poller's function.
+/// The settings of a [`Proxy`].
+pub struct Setup {
+    /// The schedule's seed.
+    pub seed: u64,
+    /// Whether to print what happens.
+    pub verbose: bool,
+    /// The address of DynamoDB.
+    pub engine: String,
+    /// The faults.
+    pub rates: Rates,
+    /// The capacity of a table, until the faults are over.
+    pub ceiling: Option<Ceiling>,
+    /// The number of functions.
+    pub pollers: usize,
+    /// Replacements for the parts of keys that differ between runs of a seed, so that labels are the same in every run.
+    pub names: HashMap<String, String>,
+    /// Rebalances a partition of this poller.
+    pub rebalance: Box<dyn Fn(usize) + Send + Sync>,
+}
+
+/// A proxy with a separate listener for each poller's function.
 pub struct Proxy {
     seed: u64,
-    /// Whether somebody listens to [`Proxy::say`].
+    /// Whether [`Proxy::log`] prints.
     pub verbose: bool,
     engine: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
     rates: Rates,
-    /// What stands in keys for what, so that a request has the same name in every run of a seed.
+    capacity: Option<Capacity>,
     names: HashMap<String, String>,
     rebalance: Box<dyn Fn(usize) + Send + Sync>,
-    /// Faults are over.
+    /// Whether the faults are over.
     calm: AtomicBool,
-    /// How many requests each item has had.
+    /// The number of requests for each item.
     nth: Mutex<HashMap<String, u64>>,
     held: Mutex<Held>,
-    /// How many reasons there are for DynamoDB to be away.
+    /// The number of reasons for DynamoDB to be unavailable.
     down: watch::Sender<u32>,
-    /// Connections and requests under way.
+    /// The number of open connections and running requests.
     busy: watch::Sender<usize>,
-    /// One a poller.
+    /// One for each poller.
     pub running: Vec<Mutex<Running>>,
     /// The schedule's figures.
     pub tally: Mutex<Tally>,
 }
 
-/// Requests that wait for others to go by.
+/// Requests that wait until others have passed.
 #[derive(Default)]
 struct Held {
     passed: u64,
@@ -107,22 +132,36 @@ struct Waiting {
     reply: Option<oneshot::Sender<Option<Answer>>>,
 }
 
-/// A request as the function sent it.
+/// A request from the function.
 #[derive(Clone)]
 struct Sent {
+    poller: usize,
     label: Arc<str>,
+    kind: Kind,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// An answer as DynamoDB gave it.
+/// The kind of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    /// It adds to counters.
+    Update,
+    /// It marks a full item as closed.
+    Closing,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// A response from DynamoDB.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// Resets the connection when returned from the service.
+/// An error that makes the server reset the connection.
 #[derive(Debug)]
 struct Reset;
 
@@ -136,7 +175,7 @@ impl std::error::Error for Reset {}
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// Counts as under way while it lives.
+/// Counts as running until it is dropped.
 struct Busy(Arc<Proxy>);
 
 impl Busy {
@@ -153,39 +192,30 @@ impl Drop for Busy {
 }
 
 impl Proxy {
-    /// A proxy to `engine` for `pollers` functions. `names` are the parts of keys that differ between runs of a seed;
-    /// `rebalance` is called for the poller at whose request a rebalance is due.
-    pub fn new(
-        seed: u64,
-        verbose: bool,
-        engine: &str,
-        rates: Rates,
-        pollers: usize,
-        names: HashMap<String, String>,
-        rebalance: Box<dyn Fn(usize) + Send + Sync>,
-    ) -> Arc<Self> {
+    /// A proxy as `setup` describes it.
+    pub fn new(setup: Setup) -> Arc<Self> {
         Arc::new(Self {
-            seed,
-            verbose,
-            engine: engine.parse().expect("the engine's address is a URL"),
+            seed: setup.seed,
+            verbose: setup.verbose,
+            engine: setup.engine.parse().expect("the engine's address is a URL"),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            rates,
-            names,
-            rebalance,
+            rates: setup.rates,
+            capacity: setup.ceiling.map(|ceiling| Capacity::new(ceiling, SystemClock.now())),
+            names: setup.names,
+            rebalance: setup.rebalance,
             calm: AtomicBool::new(false),
             nth: Mutex::default(),
             held: Mutex::default(),
             down: watch::Sender::new(0),
             busy: watch::Sender::new(0),
-            running: (0..pollers).map(|_| Mutex::default()).collect(),
+            running: (0..setup.pollers).map(|_| Mutex::default()).collect(),
             tally: Mutex::default(),
         })
     }
 
-    /// Opens the line of `poller`.
+    /// Opens the listener for `poller`.
     pub fn open(self: &Arc<Self>, poller: usize) -> (SocketAddr, JoinHandle<()>) {
-        // Bound and never listening, it keeps the port while nothing listens: connections are refused, and nobody else's
-        // server can take the port.
+        // This socket is bound but never listens. It reserves the port while connections are refused.
         let reserved = socket(([127, 0, 0, 1], 0).into());
         let address = reserved.local_addr().expect("the proxy's address");
         let proxy = Arc::clone(self);
@@ -196,19 +226,19 @@ impl Proxy {
         (address, line)
     }
 
-    /// Tells what happens, where somebody listens.
-    pub fn say(&self, what: impl FnOnce() -> String) {
+    /// Prints a line if the schedule is verbose.
+    pub fn log(&self, what: impl FnOnce() -> String) {
         if self.verbose {
             println!("{}", what());
         }
     }
 
-    /// Takes DynamoDB away, for one more reason, or lets it come back for one less.
+    /// Adds or removes a reason for DynamoDB to be unavailable.
     pub fn away(&self, away: bool) {
         self.down.send_modify(|down| if away { *down += 1 } else { *down -= 1 });
     }
 
-    /// Ends all faults, but for the requests that are held.
+    /// Ends all faults, except for requests that are still held.
     pub fn calm(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -218,13 +248,13 @@ impl Proxy {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// Waits until DynamoDB is back.
+    /// Waits until DynamoDB is available.
     pub async fn back(&self) {
         let mut down = self.down.subscribe();
-        down.wait_for(|down| *down == 0).await.expect("the sender is ours");
+        down.wait_for(|down| *down == 0).await.expect("the proxy has the sender");
     }
 
-    /// Delivers what is still held, in any order, when all functions have ended.
+    /// Delivers the requests that are still held, in random order, after all functions have ended.
     pub async fn finish(self: &Arc<Self>) {
         self.idle().await;
         loop {
@@ -242,7 +272,7 @@ impl Proxy {
 
     async fn idle(&self) {
         let mut busy = self.busy.subscribe();
-        busy.wait_for(|busy| *busy == 0).await.expect("the sender is ours");
+        busy.wait_for(|busy| *busy == 0).await.expect("the proxy has the sender");
     }
 
     async fn line(self: Arc<Self>, poller: usize, address: SocketAddr) {
@@ -263,7 +293,7 @@ impl Proxy {
     }
 
     async fn connection(self: Arc<Self>, poller: usize, stream: TcpStream, _busy: Busy) {
-        // Closing it is then a reset, whatever is under way.
+        // Closing the connection then resets it.
         stream.set_zero_linger().expect("a fresh socket has options");
         let mut down = self.down.subscribe();
         let proxy = Arc::clone(&self);
@@ -277,14 +307,14 @@ impl Proxy {
     async fn request(self: Arc<Self>, poller: usize, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Reset)?.to_bytes();
-        let label = self.label(&body);
+        let (label, kind) = self.label(&body);
         let nth = {
             let mut nth = self.nth.lock().expect("no panic");
             let nth = nth.entry(label.clone()).or_default();
             *nth += 1;
             *nth
         };
-        let sent = Sent { label: label.into(), headers: head.headers, body };
+        let sent = Sent { poller, label: label.into(), kind, headers: head.headers, body };
         self.count(|tally| tally.requests += 1);
 
         let turn = {
@@ -301,15 +331,23 @@ impl Proxy {
                 self.count(|tally| tally.two_pollers += 1);
                 Some(Fault::Delayed)
             }
-            None if self.is_calm() || !chance(&mut dice, self.rates.percent) => None,
+            None if self.is_calm() => None,
+            // A schedule has only one or two of these, so they need a higher rate.
+            None if sent.kind == Kind::Closing => {
+                chance(&mut dice, 80).then(|| Fault::ALL[dice.random_range(0..Fault::ALL.len())])
+            }
+            None if !chance(&mut dice, self.rates.percent) => None,
             None => self.rates.faults.get(dice.random_range(0..self.rates.faults.len().max(1))).copied(),
         };
         let Some(fault) = fault else {
-            self.say(|| format!("  poller {poller}: {} #{nth}", sent.label));
+            self.log(|| format!("  poller {poller}: {} #{nth}", sent.label));
             return self.forward(sent).await.map(Answer::whole).ok_or(Reset);
         };
-        self.say(|| format!("  poller {poller}: {} #{nth}: {fault:?}", sent.label));
-        self.count(|tally| tally.fault(fault));
+        self.log(|| format!("  poller {poller}: {} #{nth}: {fault:?}", sent.label));
+        self.count(|tally| {
+            tally.fault(fault);
+            tally.closings_met += u64::from(sent.kind == Kind::Closing);
+        });
         self.inject(fault, poller, sent, &mut dice).await
     }
 
@@ -345,7 +383,7 @@ impl Proxy {
             Fault::Throttled => Ok(throttled(dice)),
             Fault::SlowAnswer => {
                 self.forward(sent).await;
-                // Until the function gives up, which ends the connection and this with it.
+                // The function times out and closes the connection, which drops this future.
                 std::future::pending().await
             }
             Fault::Delayed => {
@@ -384,8 +422,8 @@ impl Proxy {
         held.waiting.push(Waiting { due, sent, reply });
     }
 
-    /// Delivers a request, whatever becomes of the function that sent it, and waits for the answer. `None` when
-    /// DynamoDB gave none.
+    /// Delivers a request, even if the function that sent it is killed, and waits for the response. `None` if DynamoDB did
+    /// not respond.
     async fn forward(self: &Arc<Self>, sent: Sent) -> Option<Answer> {
         let (reply, replied) = oneshot::channel();
         self.deliver(sent, Some(reply));
@@ -393,7 +431,7 @@ impl Proxy {
     }
 
     fn release(self: &Arc<Self>, held: Waiting) {
-        self.say(|| format!("  delivered now: {}", held.sent.label));
+        self.log(|| format!("  delivered now: {}", held.sent.label));
         self.count(|tally| tally.applied_late += 1);
         self.deliver(held.sent, held.reply);
     }
@@ -420,12 +458,34 @@ impl Proxy {
     }
 
     async fn send(&self, sent: Sent) -> Option<Answer> {
-        let mut request = Request::post(self.engine.clone()).body(Full::new(sent.body)).expect("a valid request");
-        *request.headers_mut() = sent.headers;
+        let Sent { poller, kind, headers, body, .. } = sent;
+        let capacity = self.capacity.as_ref().filter(|capacity| !self.is_calm() && capacity.limits(&table_of(&body)));
+        if capacity.is_some_and(|capacity| !capacity.admit(SystemClock.now())) {
+            self.count(|tally| tally.throttled += 1);
+            return Some(over_the_ceiling());
+        }
+        let mut request = Request::post(self.engine.clone()).body(Full::new(body)).expect("a valid request");
+        *request.headers_mut() = headers;
         let (head, body) = self.client.request(request).await.ok()?.into_parts();
         let body = body.collect().await.ok()?.to_bytes();
-        if head.status == StatusCode::BAD_REQUEST && body.windows(22).any(|text| text == b"ConditionalCheckFailed") {
-            self.count(|tally| tally.refused += 1);
+        let units = capacity.map_or(0, |capacity| {
+            let units = write_units(head.status, &body);
+            capacity.charge(units);
+            units
+        });
+        let applied = head.status == StatusCode::OK;
+        let refused = head.status == StatusCode::BAD_REQUEST;
+        let condition_failed = refused && contains(&body, "ConditionalCheckFailed");
+        self.count(|tally| {
+            tally.refused += u64::from(condition_failed);
+            tally.full += u64::from(refused && contains(&body, "Item size"));
+            tally.applied += u64::from(applied && kind == Kind::Update);
+            tally.closings += u64::from(applied && kind == Kind::Closing);
+            tally.units += units;
+            tally.refused_units += if condition_failed { units } else { 0 };
+        });
+        if applied && kind == Kind::Update {
+            self.running[poller].lock().expect("no panic").applied += 1;
         }
         Some(Answer { status: head.status, headers: head.headers, body })
     }
@@ -434,8 +494,8 @@ impl Proxy {
         count(&mut self.tally.lock().expect("no panic"));
     }
 
-    /// What a request writes to, by a name that is the same in every run of the seed.
-    fn label(&self, body: &[u8]) -> String {
+    /// A label for the request's key that is the same in every run of the seed, and the request's kind.
+    fn label(&self, body: &[u8]) -> (String, Kind) {
         #[derive(Default, Deserialize)]
         struct Text {
             #[serde(alias = "N", rename = "S")]
@@ -451,15 +511,24 @@ impl Proxy {
         struct Write {
             #[serde(alias = "Item", rename = "Key")]
             key: Key,
+            #[serde(default, rename = "UpdateExpression")]
+            update: String,
         }
-        let Ok(write) = serde_json::from_slice::<Write>(body) else { return "?".into() };
+        let Ok(write) = serde_json::from_slice::<Write>(body) else { return ("?".into(), Kind::Other) };
         let Key { bucket, source, first_offset } = write.key;
+        // A function's first request, which opens the connection, has the key `-`.
+        let kind = match write.update.as_str() {
+            "" => Kind::Other,
+            update if update.contains("ADD ") => Kind::Update,
+            _ if source.text.contains('-') && source.text.len() > 1 => Kind::Closing,
+            _ => Kind::Other,
+        };
         let part = bucket.or(first_offset).unwrap_or_default().text;
         let mut label = format!("{} {part}", source.text);
         for (name, stands_for) in &self.names {
             label = label.replace(name, stands_for);
         }
-        label
+        (label, kind)
     }
 }
 
@@ -468,7 +537,7 @@ impl Answer {
         self.response(|body| Full::new(body).map_err(|never| match never {}).boxed())
     }
 
-    /// Half of it.
+    /// The first half of the body, then a reset.
     fn cut(self) -> Response<Body> {
         self.response(|body| {
             let half = Ok(Frame::data(body.slice(..body.len() / 2)));
@@ -488,7 +557,7 @@ impl Answer {
     }
 }
 
-/// How many other requests go by first: a few, many, or all there will ever be.
+/// The number of requests to wait for: a few, many, or all of the schedule.
 fn later(dice: &mut ChaCha8Rng) -> u64 {
     match dice.random_range(0..10) {
         0..=4 => dice.random_range(1..5),
@@ -510,17 +579,45 @@ fn throttled(dice: &mut ChaCha8Rng) -> Response<Body> {
     failure(StatusCode::BAD_REQUEST, kinds[dice.random_range(0..kinds.len())])
 }
 
-/// An error as DynamoDB writes it.
+/// DynamoDB's response above the maximum throughput of an on-demand table (Amazon DynamoDB Developer Guide, "On-demand
+/// maximum throughput exceeded").
+fn over_the_ceiling() -> Answer {
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+        "message": "Throughput exceeds the maximum OnDemandThroughput configured on table or index",
+        "ThrottlingReasons": [{"reason": "TableWriteMaxOnDemandThroughputExceeded"}],
+    });
+    error(StatusCode::BAD_REQUEST, &body)
+}
+
+/// An injected error in DynamoDB's format.
 fn failure(status: StatusCode, kind: &str) -> Response<Body> {
-    let body = Bytes::from(format!(r#"{{"__type":"{kind}","message":"injected"}}"#));
+    error(status, &json!({"__type": kind, "message": "injected"})).whole()
+}
+
+fn error(status: StatusCode, body: &Value) -> Answer {
     let headers = HeaderMap::from_iter([(
         hyper::header::CONTENT_TYPE,
         hyper::header::HeaderValue::from_static("application/x-amz-json-1.0"),
     )]);
-    Answer { status, headers, body }.whole()
+    Answer { status, headers, body: Bytes::from(body.to_string()) }
 }
 
-/// A socket bound to `address`, beside others of ours.
+/// The table that a request is for.
+fn table_of(body: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Table {
+        table_name: String,
+    }
+    serde_json::from_slice::<Table>(body).unwrap_or_default().table_name
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// A socket bound to `address`, which other sockets of this process may share.
 fn socket(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a fresh socket has options");

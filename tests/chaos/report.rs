@@ -1,35 +1,35 @@
-//! What the schedules did, in figures.
+//! The statistics of the schedules.
 
 use std::fmt;
 
-/// The ways in which a schedule breaks the way to DynamoDB, and the function.
+/// A fault that a schedule injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing listens on DynamoDB's port for a moment, and connections are reset.
+    /// DynamoDB's port refuses connections for a moment, and open connections are reset.
     Refused,
-    /// The connection is reset, and DynamoDB never sees the request.
+    /// The connection is reset, and DynamoDB never receives the request.
     ResetBefore,
-    /// DynamoDB applies the request, and the connection is reset instead of the answer.
+    /// DynamoDB applies the request, and the connection is reset before the response.
     ResetAfter,
-    /// DynamoDB applies the request, and the connection is reset in the middle of the answer.
+    /// DynamoDB applies the request, and the connection is reset in the middle of the response.
     AnswerCut,
-    /// 500, and nothing was applied.
+    /// Status 500, and the request was not applied.
     Error500,
-    /// 500, and yet it was applied.
+    /// Status 500, but the request was applied.
     Error500After,
-    /// DynamoDB's 400 for too many requests, in one of its names.
+    /// DynamoDB's status 400 for too many requests, with one of its error names.
     Throttled,
-    /// DynamoDB applies the request, and the answer does not come within the attempt's timeout.
+    /// DynamoDB applies the request, but the response takes longer than the attempt's timeout.
     SlowAnswer,
-    /// The request is held up until later ones went by, while the function waits.
+    /// The request is delayed until later ones have passed; the function waits.
     Delayed,
-    /// The connection is reset, and the request is delivered all the same, after later ones or at the very end.
+    /// The connection is reset, and the request is delivered after later ones, or at the end of the schedule.
     Late,
-    /// The request is delivered and answered, and delivered once more: beside itself, after later ones or at the end.
+    /// The request is delivered twice: at the same time, after later ones, or at the end of the schedule.
     Twice,
-    /// The function gets SIGKILL before the request reaches DynamoDB.
+    /// The function is killed before the request reaches DynamoDB.
     KillBefore,
-    /// The function gets SIGKILL when DynamoDB has applied the request.
+    /// The function is killed after DynamoDB has applied the request.
     KillAfter,
 }
 
@@ -56,13 +56,13 @@ impl Fault {
             Self::Refused => "connection refused",
             Self::ResetBefore => "reset before the request",
             Self::ResetAfter => "reset after it was applied",
-            Self::AnswerCut => "answer cut in the middle",
+            Self::AnswerCut => "response cut in the middle",
             Self::Error500 => "500",
             Self::Error500After => "500 after it was applied",
             Self::Throttled => "throttled",
-            Self::SlowAnswer => "answer too slow",
+            Self::SlowAnswer => "response too slow",
             Self::Delayed => "delivered after later ones",
-            Self::Late => "delivered after the connection was lost",
+            Self::Late => "delivered after a reset",
             Self::Twice => "delivered twice",
             Self::KillBefore => "SIGKILL before the request",
             Self::KillAfter => "SIGKILL after it was applied",
@@ -70,19 +70,19 @@ impl Fault {
     }
 }
 
-/// Declares figures that add up field by field.
+/// Declares counters that are added field by field.
 macro_rules! tally {
     ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
-        /// What schedules did.
+        /// The counters of one or more schedules.
         #[derive(Clone, Debug, Default)]
         pub struct Tally {
-            /// Faults that were injected, in the order of [`Fault::ALL`].
+            /// Injected faults, in the order of [`Fault::ALL`].
             pub faults: [u64; Fault::ALL.len()],
             $($(#[$doc])* pub $field: u64,)*
         }
 
         impl Tally {
-            /// Adds the figures of another schedule.
+            /// Adds the counters of another schedule.
             pub fn add(&mut self, other: &Self) {
                 for (sum, faults) in self.faults.iter_mut().zip(other.faults) {
                     *sum += faults;
@@ -98,49 +98,102 @@ macro_rules! tally {
 }
 
 tally! {
-    /// Records in the sources' logs.
+    /// Records in all partitions.
     records: "records produced",
-    /// Batches that were sent to a function: one an invocation.
+    /// Batches that were sent to a function, one per invocation.
     batches: "batches",
     /// Records in batches that had been in an earlier batch.
     redelivered: "redelivered records",
     /// Invocations that ended with an error.
     failed: "invocations failed",
-    /// Of those, the ones that answered they ran out of time.
+    /// Of those, the ones that ran out of time.
     out_of_time: "  of these, out of time",
     /// Invocations whose function was killed.
     killed: "invocations killed",
     /// Function processes that were started.
     processes: "function processes",
-    /// Moves of a source to another poller, or back to an older commit.
+    /// Moves of a partition to another poller, or back to an older commit.
     rebalances: "rebalances",
-    /// Of those, the ones in the middle of an invocation, so that two pollers had the source.
-    two_pollers: "  of these, two pollers on a source",
-    /// Times DynamoDB was away for several invocations.
+    /// Of those, the ones during an invocation, so that two pollers had the partition.
+    two_pollers: "  of these, two pollers on a partition",
+    /// Outages of DynamoDB over several invocations.
     outages: "outages over several invocations",
     /// Requests of the functions that reached the proxy.
     requests: "requests",
     /// Requests that were applied long after they were sent.
     applied_late: "requests applied late or again",
-    /// Updates that DynamoDB refused for their condition.
-    refused: "updates refused by their condition",
+    /// Writes whose condition failed.
+    refused: "writes refused by their condition",
+    /// Counting updates that DynamoDB applied.
+    applied: "updates applied",
+    /// Updates that DynamoDB refused because their item would have grown beyond 400 KB.
+    full: "updates refused by a full item",
+    /// Writes that closed a full item, applied.
+    closings: "closing writes applied",
+    /// Closing writes that met a fault.
+    closings_met: "closing writes that met a fault",
+    /// Writes that were throttled by the table's ceiling.
+    throttled: "writes above the ceiling",
+    /// Write units that writes under a ceiling used.
+    units: "write units under a ceiling",
+    /// Of those, the ones that went into writes whose condition failed.
+    refused_units: "  of these, for refused writes",
     /// Counter items read at the end.
     items: "counter items",
     /// Of those, overflow items.
     overflow_items: "  of these, overflow items",
-    /// Clicks that were held against the group-by.
+    /// Of the items, those that are closed.
+    closed_items: "  of these, closed items",
+    /// Clicks that were compared with the group-by.
     clicks: "clicks compared",
-    /// Rejected records that were found noted.
+    /// Rejected records that were compared.
     rejected: "rejected records compared",
 }
 
+/// The number of schedules that the minimums below are for.
+const LEAST_OF: u64 = 300;
+/// Reads a counter.
+type Figure = fn(&Tally) -> u64;
+/// The minimum of each fault of a request: about a third of the rarest.
+const LEAST_FAULTS: u64 = 300;
+/// The minimum of each kind of kill.
+const LEAST_KILLS: u64 = 65;
+/// Other minimums, about a third of what the schedules reach.
+const LEAST: [(&str, Figure, u64); 9] = [
+    ("redelivered records", |tally| tally.redelivered, 190_000),
+    ("two pollers on a partition", |tally| tally.two_pollers, 380),
+    ("outages", |tally| tally.outages, 16),
+    ("writes refused by their condition", |tally| tally.refused, 18_000),
+    ("overflow items", |tally| tally.overflow_items, 50),
+    ("updates refused by a full item", |tally| tally.full, 13),
+    ("closing writes applied", |tally| tally.closings, 17),
+    ("closing writes that met a fault", |tally| tally.closings_met, 17),
+    ("writes above the ceiling", |tally| tally.throttled, 1_300),
+];
+
 impl Tally {
-    /// Notes a fault.
+    /// Counts a fault.
     pub fn fault(&mut self, fault: Fault) {
         self.faults[fault as usize] += 1;
     }
 
-    /// Faults of all kinds.
+    /// The counters that are too low after `schedules` schedules. Without this check, a harness that injects nothing would
+    /// pass.
+    pub fn shortfalls(&self, schedules: u64) -> Vec<String> {
+        let faults = Fault::ALL.iter().zip(self.faults).map(|(fault, count)| {
+            let kills = matches!(fault, Fault::KillBefore | Fault::KillAfter);
+            (fault.name(), count, if kills { LEAST_KILLS } else { LEAST_FAULTS })
+        });
+        let figures = LEAST.iter().map(|(name, figure, least)| (*name, figure(self), *least));
+        let short = |(name, found, least): (&str, u64, u64)| {
+            // Rounded up, so that at least one is required.
+            let least = (least * schedules).div_ceil(LEAST_OF);
+            (found < least).then(|| format!("{name}: {found}, at least {least} expected"))
+        };
+        faults.chain(figures).filter_map(short).collect()
+    }
+
+    /// The number of faults of all kinds.
     pub fn all_faults(&self) -> u64 {
         self.faults.iter().sum()
     }

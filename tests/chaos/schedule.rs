@@ -1,4 +1,4 @@
-//! A schedule: what one seed makes of records, batches and faults, and whether the counters are right afterwards.
+//! A schedule: the records, deliveries and faults of one seed, and the check of the counters afterwards.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,35 +23,40 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    capacity::Ceiling,
     dice::{chance, dice},
-    kafka::{Kafka, Load, MINUTES},
+    kafka::{Group, Kafka, Load, MINUTES},
     lambda::{Ended, Function},
-    proxy::{Proxy, Rates, Running, Turn},
+    proxy::{Proxy, Rates, Running, Setup, Turn},
     report::{Fault, Tally},
 };
 
-/// What a function may use of an invocation's time beyond what it keeps for its answer.
+/// An invocation's time, without what the function keeps for its response.
 const AMPLE: Duration = Duration::from_secs(20);
-/// What it keeps for its answer (`count_clicks::handler::ANSWER_TIME`).
+/// The time that the function keeps for its response (`count_clicks::handler::ANSWER_TIME`).
 const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// How many invocations of a poller may fail in a row when the faults are over: a connection that broke before, and
-/// retries that are used up, each cost one or two.
+/// How many consecutive invocations of a poller may fail after the end of the faults: broken connections and an empty
+/// retry budget can fail one or two each.
 const MAX_FAILURES_WHEN_CALM: u32 = 25;
 
-/// What happens in a schedule, as far as it is decided in advance.
+/// What a schedule decides in advance.
 #[derive(Debug)]
 struct Plan {
     load: Load,
     partitions: u32,
     pollers: usize,
     rates: Rates,
-    /// How many of 100 invocations are killed.
+    /// The write capacity of the counters table.
+    ceiling: Option<Ceiling>,
+    /// Whether each invocation has a new instance of the function.
+    new_instances: bool,
+    /// The percentage of invocations that are killed.
     kills: u32,
-    /// How many of 100 invocations see a rebalance in their middle, and how many after their end.
+    /// The percentage of invocations with a rebalance during the invocation; half as many have one afterwards.
     rebalances: u32,
-    /// How many of 100 invocations have hardly any time.
+    /// The percentage of invocations with very little time.
     tight: u32,
-    /// DynamoDB goes away before this invocation, and comes back before that one.
+    /// DynamoDB is unavailable from the first of these invocations until the second.
     outage: Option<(u64, u64)>,
     /// The faults end before this invocation.
     calm_after: u64,
@@ -65,13 +70,14 @@ impl Plan {
         let mut dice = dice(seed, "plan");
         let load = match dice.random_range(0..100) {
             0..70 => Load::Light,
-            70..85 => Load::Pieces,
-            _ => Load::Overflow,
+            70..81 => Load::Pieces,
+            81..88 => Load::Chain,
+            _ => Load::Full,
         };
         let requests: Vec<Fault> =
             Fault::ALL.into_iter().filter(|fault| !matches!(fault, Fault::KillBefore | Fault::KillAfter)).collect();
         let rates = match dice.random_range(0..10) {
-            // Kafka's side alone.
+            // Only faults of Kafka's side.
             0 => Rates::default(),
             1..=3 => Rates {
                 percent: dice.random_range(5..50),
@@ -84,14 +90,22 @@ impl Plan {
                 Rates { percent: dice.random_range(5..40), faults }
             }
         };
-        let overflow = load == Load::Overflow;
-        // An item is filled by dozens of writes, so that fewer may fail and faults last longer there.
+        let overflow = matches!(load, Load::Chain | Load::Full);
+        // It takes dozens of writes to fill an item, so fewer may fail, and the faults last longer.
         let rates = if overflow { Rates { percent: rates.percent.min(15), ..rates } } else { rates };
-        let calm_after = if overflow { dice.random_range(35..60) } else { dice.random_range(12..40) };
+        let calm_after = match load {
+            Load::Full => dice.random_range(90..130),
+            Load::Chain => dice.random_range(35..60),
+            Load::Light | Load::Pieces => dice.random_range(12..40),
+        };
         let mut now_and_then = |percent, most| if chance(&mut dice, percent) { dice.random_range(10..most) } else { 0 };
         let kills = now_and_then(35, 40);
-        // What an overflow item has counted must be redelivered, or the schedule shows nothing.
-        let rebalances = if overflow { 45 } else { now_and_then(70, 50) };
+        // Redeliver what overflow items have counted.
+        let rebalances = match load {
+            Load::Full => 25,
+            Load::Chain => 45,
+            Load::Light | Load::Pieces => now_and_then(70, 50),
+        };
         let tight = now_and_then(15, 30);
         let outage = chance(&mut dice, 20).then(|| {
             let away = dice.random_range(1..calm_after);
@@ -107,29 +121,47 @@ impl Plan {
             tight,
             outage,
             calm_after,
-            // An item of 400 KB takes the embedded DynamoDB a while.
-            attempt_timeout_ms: if overflow { 900 } else { 350 },
+            // The embedded DynamoDB is slow for an item of 400 KB.
+            attempt_timeout_ms: if load == Load::Full {
+                1500
+            } else if overflow {
+                900
+            } else {
+                350
+            },
             max_attempts: if overflow { 4 } else { dice.random_range(1..=5) },
             write_concurrency: [1, 4, 16][dice.random_range(0..3)],
+            ceiling: Self::draw_ceiling(seed).filter(|_| !overflow),
+            new_instances: load == Load::Full,
         }
+    }
+
+    /// Some schedules have a ceiling that is lower than what a batch needs at once.
+    fn draw_ceiling(seed: u64) -> Option<Ceiling> {
+        let mut dice = dice(seed, "ceiling");
+        chance(&mut dice, 30).then(|| Ceiling {
+            table: table("bucket"),
+            units_per_second: dice.random_range(3..40),
+            burst: Duration::from_secs(if chance(&mut dice, 50) { 1 } else { 5 }),
+        })
     }
 }
 
-/// Where schedules run.
+/// The DynamoDB of the schedules.
 #[derive(Clone, Debug)]
 pub enum Engine {
-    /// Each against an embedded DynamoDB of its own.
+    /// An embedded DynamoDB for each schedule.
     Embedded,
-    /// All against the DynamoDB at this endpoint, which may hold anything already. The second is this run's name.
+    /// One DynamoDB at this endpoint, which may contain other items. The second is the name of this run.
     At(String, String),
 }
 
-/// What came of a schedule.
+/// The result of a schedule.
 #[derive(Debug)]
-pub struct Outcome {
-    /// Its figures.
+pub struct ScheduleResult {
+    /// Its counters.
     pub tally: Tally,
-    /// What was not right; nothing, if the product is.
+    /// The errors that were found.
     pub wrong: Vec<String>,
 }
 
@@ -137,7 +169,7 @@ struct Schedule {
     seed: u64,
     plan: Plan,
     kafka: Arc<Mutex<Kafka>>,
-    /// Moves with every change of `kafka`.
+    /// Changes with every change of `kafka`.
     changed: watch::Sender<u64>,
     proxy: Arc<Proxy>,
     invocations: Mutex<u64>,
@@ -145,7 +177,7 @@ struct Schedule {
 }
 
 /// Runs the schedule `seed`.
-pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> Outcome {
+pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
     let (embedded, endpoint, run) = match engine {
         Engine::Embedded => {
             let embedded = Embedded::start(0, None).await.expect("an embedded DynamoDB starts");
@@ -155,11 +187,12 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> Outcome {
         Engine::At(endpoint, run) => (None, endpoint.clone(), run.clone()),
     };
     let plan = Plan::draw(seed);
-    // Whole minutes, well between too old and too far ahead for as long as a schedule may take.
+    // Whole minutes, neither too old nor too far ahead during the schedule.
     let now = SystemClock.now();
     let base = Minute::of(now.minus(Duration::from_hours(1))).start();
     let topic = format!("{run}-{seed}");
-    let kafka = Kafka::produce(seed, topic.clone(), base, plan.load, plan.partitions, plan.pollers);
+    let group = Group { load: plan.load, partitions: plan.partitions, pollers: plan.pollers };
+    let kafka = Kafka::produce(seed, topic.clone(), base, group);
     let names = (0..MINUTES)
         .map(|minute| (minute_of(base, minute).to_string(), format!("minute {minute}")))
         .chain([(topic, "source".into())]);
@@ -171,13 +204,22 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> Outcome {
             let mut kafka = kafka.lock().expect("no panic");
             let moved = kafka.rebalance(poller);
             if let Some(moved) = moved.filter(|_| verbose) {
-                println!("  poller {poller}: in the middle of its invocation, {moved}");
+                println!("  poller {poller}: during its invocation, {moved}");
             }
             changed.send_modify(|changes| *changes += 1);
         })
     };
-    let proxy = Proxy::new(seed, verbose, &endpoint, plan.rates.clone(), plan.pollers, names.collect(), rebalance);
-    proxy.say(|| format!("seed {seed}: {plan:#?}"));
+    let proxy = Proxy::new(Setup {
+        seed,
+        verbose,
+        engine: endpoint.clone(),
+        rates: plan.rates.clone(),
+        ceiling: plan.ceiling.clone(),
+        pollers: plan.pollers,
+        names: names.collect(),
+        rebalance,
+    });
+    proxy.log(|| format!("seed {seed}: {plan:#?}"));
     let schedule =
         Schedule { seed, plan, kafka, changed, proxy, invocations: Mutex::default(), wrong: Mutex::default() };
     let schedule = Arc::new(schedule);
@@ -197,11 +239,11 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> Outcome {
     tally.rebalances = kafka.moves;
     tally.records = kafka.sources.iter().map(|source| source.log.len() as u64).sum();
     let wrong = std::mem::take(&mut *schedule.wrong.lock().expect("no panic"));
-    Outcome { tally, wrong }
+    ScheduleResult { tally, wrong }
 }
 
 impl Schedule {
-    /// A poller with a function of its own: delivers until all is committed.
+    /// A poller with its own function: delivers until everything is committed.
     async fn poll(self: Arc<Self>, poller: usize) {
         let (address, line) = self.proxy.open(poller);
         let settings = self.settings(&format!("http://{address}"));
@@ -217,7 +259,7 @@ impl Schedule {
                         break None;
                     }
                     if let Some(batch) = kafka.poll(poller) {
-                        self.proxy.say(|| format!("poller {poller}: batch {number}: {}", kafka.describe(&batch)));
+                        self.proxy.log(|| format!("poller {poller}: batch {number}: {}", kafka.describe(&batch)));
                         break Some(batch);
                     }
                 }
@@ -227,7 +269,7 @@ impl Schedule {
             self.begin_invocation();
             let calm = self.proxy.is_calm();
             if calm {
-                // Invocations that are refused a connection fail faster than a moment's refusal ends.
+                // Otherwise invocations fail faster than DynamoDB becomes available.
                 self.proxy.back().await;
             }
             let mut dice = dice(self.seed, format_args!("invocation {number} of poller {poller}"));
@@ -251,7 +293,12 @@ impl Schedule {
             let rebalance_after = !calm && chance(&mut dice, self.plan.rebalances / 2);
             let (kill, killed) = oneshot::channel();
             *self.proxy.running[poller].lock().expect("no panic") =
-                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), requests: 0 };
+                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), requests: 0, applied: 0 };
+            if self.plan.new_instances
+                && let Some(mut old) = function.take()
+            {
+                old.kill().await;
+            }
             if function.as_mut().is_none_or(Function::is_gone) {
                 self.count(|tally| tally.processes += 1);
                 function = Some(Function::start(&settings, self.proxy.verbose).await);
@@ -259,7 +306,7 @@ impl Schedule {
             let function = function.as_mut().expect("it was just started");
             let ended = function.invoke(Bytes::copy_from_slice(&batch.event), ANSWER_TIME + time, killed).await;
 
-            self.proxy.say(|| format!("poller {poller}: batch {number} ended: {ended:?}"));
+            self.proxy.log(|| format!("poller {poller}: batch {number} ended: {ended:?}"));
             let succeeded = self.judge(&ended, batch.records);
             self.count(|tally| {
                 tally.batches += 1;
@@ -268,7 +315,7 @@ impl Schedule {
             let mut kafka = self.kafka.lock().expect("no panic");
             kafka.ended(&batch, succeeded);
             if rebalance_after && let Some(moved) = kafka.rebalance(poller) {
-                self.proxy.say(|| format!("poller {poller}: after its invocation, {moved}"));
+                self.proxy.log(|| format!("poller {poller}: after its invocation, {moved}"));
             }
             drop(kafka);
             if succeeded || !calm {
@@ -278,7 +325,7 @@ impl Schedule {
             }
             if failures_when_calm > MAX_FAILURES_WHEN_CALM {
                 self.wrong(format!(
-                    "blocked: {failures_when_calm} invocations failed in a row without a fault: {ended:?}"
+                    "blocked: {failures_when_calm} consecutive invocations failed without a fault: {ended:?}"
                 ));
             }
             self.changed.send_modify(|changes| *changes += 1);
@@ -309,22 +356,27 @@ impl Schedule {
     fn begin_invocation(&self) {
         let mut invocations = self.invocations.lock().expect("no panic");
         if let Some((away, back)) = self.plan.outage {
-            // The end of all faults ends the outage as well.
+            // The outage ends with the faults at the latest.
             let back = back.min(self.plan.calm_after);
             if away < back && (*invocations == away || *invocations == back) {
-                self.proxy.say(|| format!("DynamoDB {}", if *invocations == away { "goes away" } else { "is back" }));
+                self.proxy.log(|| {
+                    format!(
+                        "DynamoDB {}",
+                        if *invocations == away { "becomes unavailable" } else { "is available again" }
+                    )
+                });
                 self.proxy.away(*invocations == away);
                 self.count(|tally| tally.outages += u64::from(*invocations == away));
             }
         }
         if *invocations == self.plan.calm_after {
-            self.proxy.say(|| "no more faults".into());
+            self.proxy.log(|| "no more faults".into());
             self.proxy.calm();
         }
         *invocations += 1;
     }
 
-    /// Whether the invocation of a batch with so many records succeeded.
+    /// Whether the invocation succeeded. Checks its summary.
     fn judge(&self, ended: &Ended, records: u64) -> bool {
         match ended {
             Ended::Response(summary) => {
@@ -333,7 +385,7 @@ impl Schedule {
                 let sum: u64 =
                     ["counted", "ignored", "stale", "rejected", "already_counted"].into_iter().map(figure).sum();
                 if figure("records") != records || sum != records {
-                    self.wrong(format!("of {records} records, an invocation that succeeded says {summary}"));
+                    self.wrong(format!("wrong summary for {records} records: {summary}"));
                 }
                 true
             }
@@ -350,13 +402,13 @@ impl Schedule {
                 false
             }
             Ended::Died(status) => {
-                self.wrong(format!("the function ended by itself: {status}"));
+                self.wrong(format!("the function exited: {status}"));
                 false
             }
         }
     }
 
-    /// Holds what the tables say against a group-by of what was produced.
+    /// Compares the tables with a group-by of the produced records.
     async fn compare(&self, endpoint: &str, base: UnixMillis) {
         let client =
             store::client(local_region(), local_credentials(), Some(endpoint.to_owned()), &CallLimits::default());
@@ -380,7 +432,7 @@ impl Schedule {
                 let more = differences.len().saturating_sub(5);
                 let more = if more > 0 { format!("; and {more} more") } else { String::new() };
                 self.wrong(format!(
-                    "miscount in source {number}: {}{more}",
+                    "miscount in partition {number}: {}{more}",
                     differences[..differences.len().min(5)].join("; ")
                 ));
             }
@@ -388,13 +440,13 @@ impl Schedule {
                 let missing: Vec<_> = broken.difference(&rejected).collect();
                 let surplus: Vec<_> = rejected.difference(&broken).collect();
                 self.wrong(format!(
-                    "rejects of source {number}: offsets {missing:?} are not noted, {surplus:?} wrongly"
+                    "rejects of partition {number}: offsets {missing:?} are missing, {surplus:?} are wrong"
                 ));
             }
         }
     }
 
-    /// The counters of the schedule's sources, its minutes and those beside them, through DynamoDB's API.
+    /// The counters of the schedule's partitions, for its minutes and the adjacent ones.
     async fn counters(&self, client: &Client, base: UnixMillis, names: &[String]) -> HashMap<String, Counts> {
         let mut found: HashMap<String, Counts> = HashMap::new();
         let topic = names[0].rsplit_once('-').expect("a topic and a partition").0;
@@ -419,6 +471,7 @@ impl Schedule {
                 self.count(|tally| {
                     tally.items += 1;
                     tally.overflow_items += overflow;
+                    tally.closed_items += u64::from(item["closed"].as_bool().is_ok_and(|closed| *closed));
                 });
                 let counts = found.entry(name.to_owned()).or_default().entry(minute.start().0).or_default();
                 for (name, value) in &item {
@@ -437,7 +490,7 @@ impl Schedule {
     }
 
     fn wrong(&self, what: String) {
-        self.proxy.say(|| format!("WRONG: {what}"));
+        self.proxy.log(|| format!("WRONG: {what}"));
         self.wrong.lock().expect("no panic").push(what);
     }
 
@@ -446,7 +499,7 @@ impl Schedule {
     }
 }
 
-/// The offsets that the rejected events of a source name.
+/// The offsets in the rejected events of a partition.
 async fn rejected(client: &Client, source: &str) -> BTreeSet<i64> {
     let mut offsets = BTreeSet::new();
     let mut pages = client
@@ -467,7 +520,7 @@ async fn rejected(client: &Client, source: &str) -> BTreeSet<i64> {
     offsets
 }
 
-/// The name of the table that has `key` as one of its keys.
+/// The name of the table with the key attribute `key`.
 fn table(key: &str) -> String {
     let tables = template::tables(TEMPLATE, DEFAULT_STACK).expect("the template has the tables");
     let table = tables.into_iter().find(|table| table.keys.iter().any(|(name, _)| name == key));
@@ -478,7 +531,7 @@ fn minute_of(base: UnixMillis, minute: i64) -> Minute {
     Minute::of(UnixMillis(base.0 + minute * 60_000))
 }
 
-/// Each product of each minute whose clicks are not as expected.
+/// The differences by minute and product.
 fn differences(expected: &Counts, found: &Counts, base: UnixMillis) -> Vec<String> {
     let none = BTreeMap::new();
     let minutes: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
@@ -492,7 +545,7 @@ fn differences(expected: &Counts, found: &Counts, base: UnixMillis) -> Vec<Strin
                 let minute = (minute - base.0) / 60_000;
                 let product = product.trim_start_matches('0');
                 let (expected, found) = (clicks(expected), clicks(found));
-                differences.push(format!("minute {minute}, {product:?}: {found} for {expected}"));
+                differences.push(format!("minute {minute}, {product:?}: {found} instead of {expected}"));
             }
         }
     }
