@@ -222,8 +222,10 @@ fn values(base: UnixMillis, partition: usize, minutes: i64) -> Vec<Vec<u8>> {
 
 fn event(base: UnixMillis, partition: usize, minutes: i64) -> Bytes {
     let values = values(base, partition, minutes);
-    let record =
-        |(offset, value): (i64, &Vec<u8>)| msk::record(TOPIC, partition as u32, offset, base, None, Some(value));
+    let record = |(offset, value): (i64, &Vec<u8>)| {
+        let position = msk::Position { topic: TOPIC, partition: partition as u32, offset };
+        msk::record(position, base, None, Some(value))
+    };
     let records = (0..).zip(&values).map(record).collect();
     let event = msk::event(HashMap::from([(format!("{TOPIC}-{partition}"), records)]));
     serde_json::to_vec(&event).expect("an event is JSON").into()
