@@ -14,7 +14,7 @@ use crate::time::Minute;
 pub mod attribute {
     /// Partition key: minute and shard.
     pub const BUCKET: &str = "bucket";
-    /// Sort key: the source, with the number of its overflow item.
+    /// Sort key: the topic partition, with the number of its overflow item.
     pub const SOURCE: &str = "source";
     /// The offset up to which, inclusive, the item's records are counted.
     pub const LAST_OFFSET: &str = "last_offset";
@@ -68,7 +68,7 @@ impl fmt::Display for Bucket {
 pub struct TopicPartition(String);
 
 impl TopicPartition {
-    /// The source of `topic_partition`, as a batch's `records` name it. Offsets start anew when a topic is recreated
+    /// The topic partition `topic_partition`, as a batch's `records` name it. Offsets start again when a topic is recreated
     /// or moved to another cluster: a new `epoch` then tells its records from the old ones.
     pub fn new(topic_partition: &str, epoch: Option<NonZeroU32>) -> Self {
         Self(match epoch {
@@ -77,7 +77,7 @@ impl TopicPartition {
         })
     }
 
-    /// The source of the item with this sort key, be it its first in a bucket or one that it goes on in.
+    /// The topic partition of the item with this sort key, which may be an overflow item.
     pub fn of_item(sort_key: &str) -> Self {
         Self(sort_key.split_once('+').map_or(sort_key, |(partition, _)| partition).to_owned())
     }
@@ -101,12 +101,12 @@ pub struct ItemKey<'a> {
     pub bucket: Bucket,
     /// The sort key, but for `overflow`.
     pub partition: &'a TopicPartition,
-    /// 0 for a source's first item in the bucket; the number behind `+` for the items it goes on in.
+    /// 0 for the first item in the bucket; the number after `+` for overflow items.
     pub overflow: u32,
 }
 
 impl<'a> ItemKey<'a> {
-    /// The first item of a source in a bucket.
+    /// The first item of a topic partition in a bucket.
     pub fn first(bucket: Bucket, partition: &'a TopicPartition) -> Self {
         Self { bucket, partition, overflow: 0 }
     }
