@@ -127,8 +127,8 @@ fn references(value: &Value, parameters: &BTreeMap<String, Default>) -> Vec<Stri
     }
 }
 
-/// The names in capitals that stand as string literals in a folder's sources, tests left out: the settings that the
-/// code reads.
+/// The string literals in a folder's sources that are names in capitals, without those in tests and comments: the
+/// settings that the code reads.
 fn literals(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();

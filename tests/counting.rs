@@ -321,6 +321,7 @@ fn a_redelivered_batch_changes_no_count_and_new_records_are_counted() {
 
     let again = function.deliver("clicks-0", 40, &values[..10]);
     assert_eq!((again.counted, again.already_counted), (0, 10));
+    assert_eq!(again.offset_fallback, 9, "from 49 to 40");
     assert_eq!(function.items(1), before, "no attribute changed");
 
     // A larger batch with other boundaries: the condition fails, and the returned item shows which records are new.

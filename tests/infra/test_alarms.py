@@ -59,6 +59,10 @@ LETTERS = ("QueueName", "hot-products-rank-products-dead-letters")
 DEAD_LETTERS = Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", LETTERS, "Maximum", 300)
 WRITTEN = ours("written", RANK_PRODUCTS)
 LARGEST_ITEM = ours("largest_item_kb", COUNT_CLICKS, "Maximum")
+OFFSET_FALLBACK = ours("offset_fallback", COUNT_CLICKS, "Maximum")
+COUNTED_BEFORE = [ours("already_counted", COUNT_CLICKS), ours("records", COUNT_CLICKS), *errors(COUNT_CLICKS).metrics]
+# The share, but none in a period with failed invocations, whose redeliveries find clicks counted.
+SHARE_WITHOUT_ERRORS = "IF(FILL(errors, 0) > 0, 0, IF(records > 0, 100 * already_counted / records, 0))"
 
 # With the default parameters. A change of an alarm needs the same change here.
 ALARMS = {
@@ -69,6 +73,8 @@ ALARMS = {
     "no-snapshot": Alarm("no-snapshot", [WRITTEN], "FILL(written, 0)", "< 1", (2, 2), "breaching"),
     "stale-share": share("stale"),
     "rejected-share": share("rejected"),
+    "already-counted-share": Alarm("already-counted-share", COUNTED_BEFORE, SHARE_WITHOUT_ERRORS, "> 20", (2, 3), "notBreaching"),
+    "offset-fallback": Alarm("offset-fallback", [OFFSET_FALLBACK], None, "> 20000", (1, 1), "notBreaching"),
     "throttled-writes": Alarm("throttled-writes", [THROTTLES], None, "> 0", (2, 3), "notBreaching"),
     "large-items": Alarm("large-items", [LARGEST_ITEM], None, "> 200", (1, 1), "notBreaching"),
     "dead-letters": Alarm("dead-letters", [DEAD_LETTERS], None, "> 0", (1, 1), "ignore"),
@@ -92,8 +98,8 @@ def read(alarm):
         expression = returned[0]["Expression"]
         others = [m for m in alarm["Metrics"] if m is not returned[0]]
         metrics = [metric(m["MetricStat"]["Metric"], m["MetricStat"]["Stat"], m["MetricStat"]["Period"]) for m in others]
-        # An expression refers to metrics by their ids.
-        if [m["Id"] for m in others] != [m.name for m in metrics]:
+        # An expression refers to metrics by their ids, which begin with a small letter.
+        if [m["Id"] for m in others] != [m.name.lower() for m in metrics]:
             raise AssertionError("an id differs from the name of its metric")
     else:
         metrics = [metric(alarm, alarm["Statistic"], alarm["Period"])]
@@ -216,11 +222,19 @@ class Alarms(unittest.TestCase):
             self.assertEqual("AlarmEmail" in overrides, "AlarmTopic" in stack.outputs)
 
     def test_parameters_reach_their_alarms(self):
-        stack = Stack(MaxOffsetLag="5", MaxStalePercent="0.5", MaxRejectedPercent="7")
+        stack = Stack(
+            MaxOffsetLag="5",
+            MaxStalePercent="0.5",
+            MaxRejectedPercent="7",
+            MaxAlreadyCountedPercent="40",
+            MaxOffsetFallback="300",
+        )
         found = {name: read(alarm).threshold for name, alarm in alarms(stack).items()}
         self.assertEqual("> 5", found["event-source-lag"])
         self.assertEqual("> 0.5", found["stale-share"])
         self.assertEqual("> 7", found["rejected-share"])
+        self.assertEqual("> 40", found["already-counted-share"])
+        self.assertEqual("> 300", found["offset-fallback"])
         lines = [w["properties"]["annotations"]["horizontal"] for w in dashboard(stack) if "annotations" in w["properties"]]
         self.assertIn([{"label": "MaxOffsetLag", "value": 5}], lines)
 
@@ -273,6 +287,7 @@ CHANGES = [
     ("a metric of every stack", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
     ("a dimension without a metric", check_alarms, lambda r: query(r, "StaleShareAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Name="FunctionName")),
     ("another share", check_alarms, lambda r: query(r, "RejectedShareAlarm", 0).update(Expression="100 * rejected")),
+    ("failures not left out", check_alarms, lambda r: query(r, "AlreadyCountedShareAlarm", 0).update(Expression="IF(records > 0, 100 * already_counted / records, 0)")),
     ("another statistic", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Statistic="Average")),
     ("another threshold", check_alarms, lambda r: properties(r, "LargeItemsAlarm").update(Threshold=400)),
     ("another comparison", check_alarms, lambda r: properties(r, "NoSnapshotAlarm").update(ComparisonOperator="GreaterThanThreshold")),

@@ -48,6 +48,8 @@ INVENTORY = {
     "NoSnapshotAlarm": "AWS::CloudWatch::Alarm",
     "StaleShareAlarm": "AWS::CloudWatch::Alarm",
     "RejectedShareAlarm": "AWS::CloudWatch::Alarm",
+    "AlreadyCountedShareAlarm": "AWS::CloudWatch::Alarm",
+    "OffsetFallbackAlarm": "AWS::CloudWatch::Alarm",
     "ThrottledWritesAlarm": "AWS::CloudWatch::Alarm",
     "LargeItemsAlarm": "AWS::CloudWatch::Alarm",
     "DeadLettersAlarm": "AWS::CloudWatch::Alarm",

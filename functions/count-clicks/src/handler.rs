@@ -1,4 +1,4 @@
-//! One invocation: decode, note what was rejected, count the rest, say what was done.
+//! One invocation: decodes a batch, stores what is rejected, counts the clicks, and reports what was done.
 
 use std::{
     cell::RefCell,
@@ -29,9 +29,10 @@ use crate::{
     batch::{DecodedBatch, LeftOut, NotAnMskBatch, PartitionBatch},
     count::{ChainCounter, Progress, Stopped},
     cursors::CursorCache,
+    offsets::CountedOffsets,
 };
 
-/// What is kept of an invocation's time to answer: no work is under way any more this long before the deadline.
+/// The part of an invocation's time that is kept for its answer: no write is pending this long before the deadline.
 pub const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What an invocation did. The function returns it and logs it as metrics. Each record is in exactly one of `counted`,
@@ -46,7 +47,7 @@ pub struct CountSummary {
     pub ignored: u64,
     /// Records that are too old to be counted.
     pub stale: u64,
-    /// Records that are not valid events, or are from the future.
+    /// Records that are not valid events, or whose event time is too far ahead.
     pub rejected: u64,
     /// How many of them for each reason.
     pub rejected_by_reason: BTreeMap<Reason, u64>,
@@ -55,6 +56,9 @@ pub struct CountSummary {
     pub already_counted: u64,
     /// Clicks of this batch whose minute was already due to be ranked when they were counted.
     pub late: u64,
+    /// By how many offsets a topic partition of the batch starts below what this instance has counted; the most of all
+    /// partitions. The redelivery of a batch that failed does not count.
+    pub offset_fallback: u64,
     /// Writes to the counters, refused ones included.
     pub updates: u64,
     /// Write units of the writes that were applied, to counters and rejected events.
@@ -63,7 +67,7 @@ pub struct CountSummary {
     pub largest_item_kb: Option<u64>,
     /// The newest event time of the clicks, epoch milliseconds; `None` when there is no click.
     pub newest_event_time: Option<i64>,
-    /// How far that is behind the clock, in milliseconds; zero when it is ahead.
+    /// How far that is before the clock's time, in milliseconds; zero if it is later.
     pub lag_ms: Option<u64>,
     /// The stale and rejected records of each topic partition that has any. For callers in the same process: it is not
     /// part of the returned JSON, which Lambda limits to 6 MB.
@@ -108,6 +112,7 @@ impl CountSummary {
             ("stale", count(self.stale)),
             ("rejected", count(self.rejected)),
             ("already_counted", count(self.already_counted)),
+            ("offset_fallback", count(self.offset_fallback)),
             ("updates", count(self.updates)),
             ("write_units", count(self.write_units)),
             ("largest_item_kb", (Unit::Kilobytes, self.largest_item_kb)),
@@ -124,7 +129,7 @@ impl CountSummary {
     }
 }
 
-/// Why an invocation failed. Lambda then delivers the batch again, and what was counted is skipped.
+/// Why an invocation failed. Lambda redelivers the batch, and counted clicks are skipped.
 #[derive(Debug, Error)]
 pub enum CountError {
     /// The event is not an MSK batch.
@@ -158,6 +163,7 @@ pub struct CountClicks {
     settings: CountSettings,
     clock: Arc<dyn Clock>,
     cursors: CursorCache,
+    offsets: CountedOffsets,
     /// How many deliveries this instance has had.
     deliveries: AtomicUsize,
 }
@@ -171,11 +177,12 @@ impl CountClicks {
             settings,
             clock,
             cursors: CursorCache::default(),
+            offsets: CountedOffsets::default(),
             deliveries: AtomicUsize::new(0),
         }
     }
 
-    /// Opens the connection to DynamoDB before the first batch comes.
+    /// Opens the connection to DynamoDB before the first batch arrives.
     ///
     /// # Errors
     /// When DynamoDB can't be reached or refuses the function.
@@ -183,12 +190,12 @@ impl CountClicks {
         self.counters.connect().await
     }
 
-    /// Counts the batch `event`, the JSON of an MSK event, and finishes [`ANSWER_TIME`] before `deadline`. The summary also
-    /// says what was done when the invocation fails.
+    /// Counts the batch `event`, the JSON of an MSK event, and finishes [`ANSWER_TIME`] before `deadline`. If the invocation
+    /// fails, the summary contains what was done until then.
     ///
     /// # Errors
-    /// When storage failed, the time was up, or the event is not an MSK batch: the batch has to be redelivered. A record's
-    /// value is never an error.
+    /// If storage failed, the time was up, or the event is not an MSK batch. The batch must be redelivered. A record's value
+    /// is never an error.
     pub async fn handle(
         &self,
         event: impl AsRef<[u8]>,
@@ -200,7 +207,8 @@ impl CountClicks {
             Ok(batch) => batch,
             Err(error) => return (CountSummary::default(), Err(error.into())),
         };
-        let mut summary = CountSummary::of(&batch, now);
+        let mut summary =
+            CountSummary { offset_fallback: self.offsets.fallback(&batch), ..CountSummary::of(&batch, now) };
 
         let all = batch.partitions.iter().map(|partition| partition.buckets.len()).sum();
         let mut done = 0;
@@ -209,9 +217,12 @@ impl CountClicks {
             return (summary, Err(CountError::OutOfTime { done, all }));
         }
         let result = match timeout(time_left, self.write(&batch, now, &mut summary, &mut done)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.offsets.succeeded(&batch);
+                Ok(())
+            }
             Ok(Err(source)) => Err(CountError::Storage { done, all, source }),
-            // What was under way is dropped. Should DynamoDB apply it all the same, the next delivery finds it counted.
+            // Pending writes are dropped. If DynamoDB applies one, the redelivery finds it counted.
             Err(_) => Err(CountError::OutOfTime { done, all }),
         };
         (summary, result)
@@ -219,9 +230,9 @@ impl CountClicks {
 
     /// Writes the rejects, then the counters.
     ///
-    /// In this order, because whether an event time is too far ahead depends on the time of the delivery: a record that was
-    /// rejected for it may be valid when the batch is redelivered, and its item's `last_offset` may already be beyond it.
-    /// Then it is at least among the rejected events.
+    /// In this order, because whether an event time is too far ahead depends on the time of the delivery. A record that is
+    /// rejected for it can be valid in a redelivery, but its item's `last_offset` can be above it by then. So it is at
+    /// least stored among the rejected events.
     async fn write(
         &self,
         batch: &DecodedBatch,
@@ -244,7 +255,7 @@ impl CountClicks {
         let should_continue = || failed.borrow().is_none();
         let counter =
             ChainCounter { table: &self.counters, cursors: &self.cursors, batch, retention: self.settings.retention };
-        // Where writes are throttled, only the first chains of a delivery get through: let the next start with others.
+        // Under throttling, only the first chains of a delivery are written. So each delivery starts with others.
         let mut chains: Vec<_> = chains(batch).collect();
         let start = self.deliveries.fetch_add(1, Ordering::Relaxed).wrapping_mul(width);
         let start = start.checked_rem(chains.len()).unwrap_or(0);
@@ -256,7 +267,7 @@ impl CountClicks {
             summary.add(&progress);
             match progress.stopped {
                 None => *done += 1,
-                // The first failure tells; what is under way may end, so that the next delivery has less to do.
+                // Report the first failure. Pending writes may end, so that the redelivery has less to do.
                 Some(Stopped::Failed(error)) if should_continue() => *failed.borrow_mut() = Some(error),
                 Some(_) => {}
             }

@@ -8,6 +8,7 @@ mod count;
 mod cursors;
 mod envelope;
 pub mod handler;
+mod offsets;
 mod settings;
 
 pub use handler::{CountClicks, CountError, CountSummary};
