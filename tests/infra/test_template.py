@@ -134,13 +134,15 @@ SETTINGS = {
         "COUNTERS_TABLE": "hot-products-minute-counters",
         "REJECTS_TABLE": "hot-products-rejected-events",
         "COUNTED_ACTIONS": "click",
-        "MAX_EVENT_AGE": "2h",
+        "MAX_EVENT_AGE": "24h",
         "RETENTION": "26h",
     },
     "RankProductsFunction": {
         "COUNTERS_TABLE": "hot-products-minute-counters",
         "SNAPSHOTS_TABLE": "hot-products-snapshots",
         "TOP_N": "100",
+        "MAX_EVENT_AGE": "24h",
+        "RETENTION": "26h",
         "SNAPSHOT_RETENTION": "30d",
     },
     "ReadBoardFunction": {

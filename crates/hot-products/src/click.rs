@@ -81,7 +81,7 @@ pub struct ProductId<'a>(Cow<'a, str>);
 
 impl<'a> ProductId<'a> {
     /// The longest id, in bytes. An id becomes the name of an attribute in the counters table, and one update holds up to
-    /// [`MAX_PRODUCTS_PER_UPDATE`](crate::counters::MAX_PRODUCTS_PER_UPDATE) of them.
+    /// [`MAX_PRODUCTS_PER_UPDATE`](crate::protocol::MAX_PRODUCTS_PER_UPDATE) of them.
     pub const MAX_BYTES: usize = 256;
 
     /// Checks the length of `id`.

@@ -1,19 +1,114 @@
-//! What the functions of hot products share: the rules, pure, and the tables, behind a small store.
+//! The shared library of hot products: the rules by which the functions count and rank clicks, and the tables.
 //!
-//! A click on a Kafka topic is counted once, in the minute of its event time, and every five minutes the sixty
-//! newest minutes are summed into a ranked snapshot. The parts, in the order in which a click meets them:
+//! Each click on a Kafka topic is counted once, in the minute of its event time. Every five minutes, the newest sixty
+//! minutes are ranked into a snapshot. [`docs/architecture.md`](../../../docs/architecture.md) describes the data flow, the
+//! items as they are stored, and the invariants with the tests that prove them. Read it before you change the [`protocol`].
+//!
+//! Only [`store`] does I/O. The modules, in the order in which a click passes through them:
 //!
 //! - [`click`] parses a record's value and classifies it: counted, ignored, stale or rejected.
-//! - [`time`] has the minutes clicks fall into and the windows they are ranked in; [`clock`] hands the time in.
-//! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next, the reason why
-//!   counting is exactly-once and cheap.
-//! - [`rejects`] is what is kept of events that could not be counted.
-//! - [`ranking`] ranks a window's products; [`snapshot`] is the result, which apps read.
+//! - [`time`] defines minutes and windows; [`clock`] passes the time in.
+//! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next. It is the reason why
+//!   counting is exact and cheap.
+//! - [`rejects`] is what is stored of events that can't be counted.
+//! - [`ranking`] ranks the products of a window; [`snapshot`] is the result, which apps read.
 //! - [`healing`] decides which windows are ranked again, until each snapshot is right.
 //! - [`schedule`] defines when a window is ranked and when its snapshot is due.
-//! - [`store`] is the only part that talks to DynamoDB; one type a table.
+//! - [`store`] talks to DynamoDB, with one type per table.
 //! - [`settings`] reads the environment once, at start; [`defaults`] has every default value; [`metrics`] writes the one
-//!   line that a function logs.
+//!   line that a function logs per invocation.
+//!
+//! # Example
+//!
+//! This counts a batch and ranks it, without DynamoDB. `Item` does what the conditional update does to an item.
+//! `count-clicks` runs the same loop over [`store::CountersTable`].
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use hot_products::{
+//!     Bucket, Classification, Minute, Policy, Shard, TopicPartition, UnixMillis, Window,
+//!     protocol::{Chain, ChainWrite, Click, Cursor, Limits, Update, UpdateOutcome},
+//!     ranking::{Ranking, RankingContext, ShardCounters},
+//! };
+//!
+//! #[derive(Default)]
+//! struct Item {
+//!     last_offset: Option<i64>,
+//!     counters: BTreeMap<&'static str, u64>,
+//! }
+//!
+//! impl Item {
+//!     /// Counts the update, unless the item has counted its first offset already.
+//!     fn update(&mut self, update: &Update) -> UpdateOutcome {
+//!         match self.last_offset {
+//!             Some(last_offset) if last_offset >= update.counts.first => {
+//!                 UpdateOutcome::Refused { last_offset, closed: false }
+//!             }
+//!             _ => {
+//!                 for (product, clicks) in &update.counts.counts {
+//!                     *self.counters.entry(PRODUCTS[*product as usize]).or_default() += clicks;
+//!                 }
+//!                 self.last_offset = Some(update.counts.last);
+//!                 UpdateOutcome::Counted { write_units: 1 }
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! const PRODUCTS: [&str; 2] = ["p1", "p2"];
+//!
+//! let now = UnixMillis::parse_rfc3339("2022-12-27T16:50:30Z")?;
+//! let batch = [
+//!     r#"{"event_time": 1672159790000, "product_id": "p1", "action": "click"}"#,
+//!     r#"{"event_time": 1672159791000, "product_id": "p2", "action": "click"}"#,
+//!     r#"{"event_time": 1672159791000, "product_id": "p2", "action": "view"}"#,
+//!     r#"{"event_time": 1672159792000, "product_id": "p1", "action": "click"}"#,
+//! ];
+//!
+//! // Classify the records, and group the clicks by the item that counts them.
+//! let policy = Policy::default();
+//! let mut clicks: BTreeMap<Bucket, Vec<Click>> = BTreeMap::new();
+//! for (offset, value) in (100..).zip(batch) {
+//!     if let Classification::Counted(event) = policy.classify(now, value.as_bytes()) {
+//!         let id = event.product_id.as_str();
+//!         let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(id) };
+//!         let product = PRODUCTS.iter().position(|product| *product == id).unwrap() as u32;
+//!         clicks.entry(bucket).or_default().push(Click { offset, product });
+//!     }
+//! }
+//!
+//! // Count them. The second delivery changes nothing.
+//! let mut items: BTreeMap<Bucket, Item> = BTreeMap::new();
+//! for _delivery in 0..2 {
+//!     for (bucket, clicks) in &clicks {
+//!         let item = items.entry(*bucket).or_default();
+//!         let mut chain = Chain::resume(Limits::TABLE, Cursor::START);
+//!         while let Some(ChainWrite::Update(update)) = chain.next_write(clicks) {
+//!             chain.updated(&update, item.update(&update));
+//!         }
+//!     }
+//! }
+//!
+//! // Rank the window, shard by shard.
+//! let (window, partition) = (Window::ended_by(now), TopicPartition::new("clicks-0", None));
+//! let mut ranking = Ranking::new(window, 10);
+//! for shard in Shard::all() {
+//!     let mut counters = ShardCounters::new();
+//!     for minute in window.minutes() {
+//!         let item = items.get(&Bucket { minute, shard });
+//!         for (product, clicks) in item.into_iter().flat_map(|item| &item.counters) {
+//!             counters.add(minute, &partition, product, *clicks);
+//!         }
+//!     }
+//!     ranking.add(&counters);
+//! }
+//! let context = RankingContext { generated_at: now, is_final: false, previous: None };
+//! let snapshot = ranking.finish(context).snapshot;
+//! let ranked: Vec<_> = snapshot.products.iter().map(|product| (product.product_id.as_str(), product.clicks)).collect();
+//! assert_eq!(ranked, [("p1", 2), ("p2", 1)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod click;
 pub mod clock;

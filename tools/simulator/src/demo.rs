@@ -1,4 +1,4 @@
-//! A made-up shop's clicks through the functions, in time that runs faster than real time.
+//! A simulated shop's clicks through the functions, in time that runs faster than real time.
 //!
 //! The shop makes events for products whose popularity drifts, and the pipeline runs them through the simulator.
 //! [`Demo::run`] moves the demo's clock along with the system's and executes the commands of its [`Handle`]s.

@@ -4,7 +4,7 @@
 //! `count-clicks` and `rank-products`. Two modules drive it:
 //!
 //! - [`replay`] with a file of events: time advances with the events.
-//! - [`demo`] with a made-up shop: time advances with the system's clock, but faster.
+//! - [`demo`] with a simulated shop: time advances with the system's clock, but faster.
 //!
 //! [`generate`] writes files of events.
 

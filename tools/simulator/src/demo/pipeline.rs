@@ -73,7 +73,7 @@ impl Pipeline {
         Ok(Self { shop, simulator, expiry, since: start })
     }
 
-    /// Ends the made-up past: from now on, batches are as small as in AWS.
+    /// Ends the simulated past: from now on, batches are as small as in AWS.
     pub(super) async fn go_live(&mut self) -> Result<()> {
         self.simulator.set_batch_window(BATCH_WINDOW);
         self.simulator.deliver().await.map(drop)
