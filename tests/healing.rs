@@ -341,6 +341,10 @@ fn of_two_rankings_the_one_that_read_fewer_clicks_does_not_replace_the_other() {
     });
     assert!(more.summary.written && !fewer.summary.written);
     assert_eq!(shop.snapshot(window).expect("a snapshot").total_clicks, 200);
+
+    // The record stays that of the ranking whose snapshot stays, so the next run does not rank the window again.
+    shop.set(STEP + MINUTE);
+    assert!(!shop.rank().summary.also_ranked.contains(&bound(window.end())));
 }
 
 #[test]

@@ -215,18 +215,20 @@ impl RankProducts {
             let context = RankingContext { generated_at, is_final, previous: before.as_ref() };
             let ranked = ranking.finish(context);
             let put = self.snapshots.put(&ranked, self.settings.snapshot_retention).await?;
-            run.write_units += match &put {
-                PutOutcome::Written { write_units } => *write_units,
-                PutOutcome::Kept { .. } => 0,
-            };
             let (snapshot, written) = match put {
-                PutOutcome::Written { .. } => (ranked.snapshot, true),
+                PutOutcome::Written { write_units } => {
+                    run.write_units += write_units;
+                    (ranked.snapshot, true)
+                }
                 PutOutcome::Kept { stored } => (*stored, false),
             };
-            let noted = run.late.within(window);
-            let record = RankingRecord { noted, clicks: snapshot.total_clicks, is_final: snapshot.is_final };
-            run.write_units +=
-                self.snapshots.record_ranking(window, record, self.settings.lifetimes.retention()).await?;
+            // The ranking whose snapshot was kept has its own record: it may have missed what this one knows.
+            if written {
+                let noted = run.late.within(window);
+                let record = RankingRecord { noted, clicks: snapshot.total_clicks, is_final: snapshot.is_final };
+                run.write_units +=
+                    self.snapshots.record_ranking(window, record, self.settings.lifetimes.retention()).await?;
+            }
             run.finals += u64::from(snapshot.is_final);
             snapshots.push((snapshot, written));
         }
