@@ -331,6 +331,26 @@ fn a_redelivered_batch_changes_no_count_and_new_records_are_counted() {
 }
 
 #[test]
+fn clicks_that_were_skipped_are_reported_as_counted_and_can_be_counted_by_a_new_instance_without_their_items() {
+    let function = Function::new(&[]);
+    let values: Vec<_> = (0..20).map(|_| function.click(0, "p1")).collect();
+    // The group is moved forward over ten clicks, and back after the next ten.
+    assert_eq!(function.deliver("clicks-0", 20, &values[10..]).counted, 10);
+    let back = function.deliver("clicks-0", 10, &values);
+    assert_eq!((back.counted, back.already_counted, back.offset_fallback), (0, 20, 19));
+
+    // "Count minutes again" in docs/operations.md.
+    for item in function.items(1).values() {
+        let table = TableNames::of(DEFAULT_STACK).counters;
+        let delete = function.client.delete_item().table_name(table);
+        let delete = delete.key("bucket", item["bucket"].clone()).key("source", item["source"].clone());
+        DYNAMODB.0.block_on(delete.send()).expect("an item can be deleted");
+    }
+    assert_eq!(function.another_instance().deliver("clicks-0", 10, &values).counted, 20);
+    assert_eq!(function.counts(1), group_by::group(values.iter().map(Vec::as_slice)).counts);
+}
+
+#[test]
 fn an_item_has_the_documented_layout() {
     let function = Function::new(&[("SOURCE_EPOCH", "2")]);
     function.deliver("clicks-0", 7, &[function.click(0, "p1"), function.click(0, "p1")]);
