@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnConsumedCapacity},
+};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::aws_sdk_dynamodb_1::{from_attribute_value, to_attribute_value};
 
-use super::{SnapshotsTable, StoreError, days, number, text, write_units};
+use super::{SnapshotsTable, StoreError, days, number, text, unsigned, write_units};
 use crate::{
     healing::{RankingRecord, RankingRecords},
     snapshot::{RANKINGS_BOARD, attribute},
@@ -26,8 +29,8 @@ impl SnapshotsTable {
     /// Stores what the newest ranking of `window` knew, to be kept for `retention` after its day, and returns the write
     /// units consumed.
     ///
-    /// Two rankings of a window may overwrite each other's records. The record of the older one then makes the window
-    /// be ranked once more, which is harmless.
+    /// A record of a ranking that read more clicks, or as many and knew more notes, stays: two rankings of a window may
+    /// write their records in another order than their snapshots.
     ///
     /// # Errors
     /// If the write failed after all retries.
@@ -41,22 +44,34 @@ impl SnapshotsTable {
         let RankingRecord { noted, clicks, is_final } = record;
         let stored: AttributeValue = to_attribute_value(Stored { noted, clicks, is_final })
             .map_err(|error| StoreError::layout(&self.table, format!("{RANKINGS_BOARD} {day}"), error.to_string()))?;
-        let output = self
+        let result = self
             .client
             .update_item()
             .table_name(&self.table)
             .key(attribute::BOARD, text(RANKINGS_BOARD))
             .key(attribute::WINDOW_END, text(day))
             .update_expression("SET #w = :r, #e = :e")
+            .condition_expression("attribute_not_exists(#w) OR #w.#c < :c OR (#w.#c = :c AND #w.#n <= :n)")
+            .expression_attribute_names("#c", "clicks")
+            .expression_attribute_names("#n", "noted")
+            .expression_attribute_values(":c", unsigned(clicks))
+            .expression_attribute_values(":n", unsigned(noted))
             .expression_attribute_names("#w", days::time(window))
             .expression_attribute_names("#e", attribute::EXPIRES_AT)
             .expression_attribute_values(":r", stored)
             .expression_attribute_values(":e", number(days::end(window).plus(retention).epoch_seconds()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .send()
-            .await
-            .map_err(|error| StoreError::call("UpdateItem", &self.table, &error))?;
-        Ok(write_units(output.consumed_capacity()))
+            .await;
+        match result {
+            Ok(output) => Ok(write_units(output.consumed_capacity())),
+            Err(error)
+                if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(0)
+            }
+            Err(error) => Err(StoreError::call("UpdateItem", &self.table, &error)),
+        }
     }
 
     /// The records of the windows from `first` to `last`, inclusive: one read a day.
