@@ -2,17 +2,23 @@
 //! each rule of the table's layout works.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::{ControlFlow, Range},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
-use hot_products::{Clock, ManualClock, Shard, UnixMillis};
+use futures_util::future::join_all;
+use hot_products::{
+    Clock, ManualClock, Reason, Shard, TopicPartition, UnixMillis,
+    rejects::BatchRejects,
+    store::{RejectsPage, RejectsTable},
+};
 use hot_products_tests::group_by::{self, Counts};
 use local_aws::{
     embedded::Embedded,
@@ -480,13 +486,13 @@ fn rejected_records_are_stored_once_per_source_and_batch() {
     for reason in ["not_json", "event_time_in_future", "empty_product_id"] {
         assert_eq!(number(reasons, reason), 1);
     }
-    let offsets: Vec<_> = item["offsets"].as_l().expect("a list").iter().filter_map(|n| n.as_n().ok()).collect();
-    assert_eq!(offsets, ["102", "105", "106"]);
+    let offsets = item["offsets"].as_m().expect("a map");
+    for (reason, offset) in [("not_json", "102"), ("event_time_in_future", "105"), ("empty_product_id", "106")] {
+        assert_eq!(offsets[reason].as_l().expect("a list"), &[AttributeValue::N(offset.to_owned())]);
+    }
     let samples = item["samples"].as_l().expect("a list");
-    assert_eq!(
-        samples[0].as_m().expect("a map")["value"].as_s().expect("a text"),
-        "{\"user_id\":\"…\",\"event_time\":"
-    );
+    assert_eq!(samples[0].as_m().expect("a map")["content"].as_s().expect("a text"), "broken_json");
+    assert!(!format!("{item:?}").contains("u_7"), "{item:?}");
     assert_eq!(number(item, "expires_at"), function.clock.now().epoch_seconds() + 14 * 24 * 3600);
 
     function.clock.set(UnixMillis(function.clock.now().0 + 1_000));
@@ -494,6 +500,116 @@ fn rejected_records_are_stored_once_per_source_and_batch() {
     assert_eq!(read(), items, "a redelivery changes nothing");
     function.deliver(&source, 101, &values[1..4]);
     assert_eq!(read(), items, "nor does a shorter batch");
+}
+
+/// Redeliveries begin and end anywhere, and the clock moves: a record can be rejected in one and valid in another.
+#[test]
+fn every_rejected_record_is_noted_however_its_batches_are_cut() {
+    let function = Function::new(&[]);
+    let source = format!("cuts{}-3", function.start);
+    let table = TableNames::of(DEFAULT_STACK).rejects;
+    let query = || {
+        let query = function
+            .client
+            .query()
+            .table_name(&table)
+            .key_condition_expression("#s = :s")
+            .expression_attribute_names("#s", "source")
+            .expression_attribute_values(":s", AttributeValue::S(source.clone()));
+        DYNAMODB.0.block_on(query.send()).expect("a query").items.unwrap_or_default()
+    };
+    let noted = || {
+        let mut noted = BTreeSet::new();
+        for item in query() {
+            let offsets = item["offsets"].as_m().expect("a map").values().flat_map(|list| list.as_l().expect("a list"));
+            let offsets: Vec<i64> =
+                offsets.map(|offset| offset.as_n().expect("a number").parse().expect("an offset")).collect();
+            assert_eq!(offsets.len() as i64, number(&item, "rejected"));
+            assert_eq!(offsets.iter().min(), Some(&number(&item, "first_offset")));
+            noted.extend(offsets);
+        }
+        noted
+    };
+    let bad = || b"no JSON".to_vec();
+    let good = || function.click(0, "p1");
+    let early = || event(function.start + 11 * MINUTE, "p1", "click");
+
+    // As many rejected records from the same first offset, but others.
+    function.deliver(&source, 100, &[bad(), early(), good(), bad()]);
+    assert_eq!(noted(), [100, 101, 103].into());
+    function.clock.set(UnixMillis(function.start + 7 * MINUTE));
+    function.deliver(&source, 100, &[bad(), early(), good(), bad(), bad()]);
+    assert_eq!(noted(), [100, 101, 103, 104].into());
+    assert_eq!(query().len(), 1);
+    // Fewer of them, with one that is new.
+    function.deliver(&source, 103, &[bad(), bad(), bad()]);
+    function.deliver(&source, 100, &[bad(), good(), good(), good(), good(), good(), bad()]);
+    let all: BTreeSet<i64> = [100, 101, 103, 104, 105, 106].into();
+    assert_eq!(noted(), all);
+
+    // An item of another version stays as it is, and hides no record.
+    let item = HashMap::from([
+        ("source".to_owned(), AttributeValue::S(source.clone())),
+        ("first_offset".to_owned(), AttributeValue::N("200".to_owned())),
+        ("rejected".to_owned(), AttributeValue::N("3".to_owned())),
+        ("offsets".to_owned(), AttributeValue::L(vec![AttributeValue::N("200".to_owned())])),
+    ]);
+    let put = function.client.put_item().table_name(&table).set_item(Some(item.clone()));
+    DYNAMODB.0.block_on(put.send()).expect("an item");
+    let before = query();
+    for _ in 0..2 {
+        function.deliver(&source, 200, &[bad(), bad(), bad()]);
+        let mut after = query();
+        let other = after.iter().position(|found| *found == item).expect("the other version's item");
+        after.remove(other);
+        let ours = after.iter().position(|found| number(found, "first_offset") == 201).expect("an item of our own");
+        assert_eq!(number(&after[ours], "rejected"), 2);
+        assert_eq!(after.len(), before.len());
+    }
+}
+
+#[test]
+fn concurrent_deliveries_and_full_items_lose_no_rejected_record() {
+    let function = Function::new(&[]);
+    let table = RejectsTable::new(function.client.clone(), TableNames::of(DEFAULT_STACK).rejects);
+    let source = TopicPartition::new(&format!("concurrent{}-0", function.start), None);
+    let rejects = |offsets: &mut dyn Iterator<Item = i64>| {
+        let mut rejects = BatchRejects::default();
+        offsets.for_each(|offset| rejects.push(offset, Reason::NotJson, Some(b"x")));
+        rejects
+    };
+    let put = async |rejects: BatchRejects| {
+        let now = function.clock.now();
+        table.put(&source, &rejects, now, Duration::from_hours(1)).await.expect("the rejects are stored")
+    };
+    let items = async || {
+        let mut items: Vec<(i64, BTreeSet<i64>)> = Vec::new();
+        let each = |page: RejectsPage| {
+            let ours = page.batches.into_iter().filter(|batch| batch.source == source.as_str());
+            items.extend(ours.map(|batch| (batch.first_offset, batch.offsets.into_values().flatten().collect())));
+            ControlFlow::Continue(())
+        };
+        table.since(UnixMillis(0), each).await.expect("the table is read");
+        items.sort();
+        items
+    };
+    DYNAMODB.0.block_on(async {
+        // Eight batches begin with the same record, and each has others.
+        let batches = (1..=8).map(|number| put(rejects(&mut [0].into_iter().chain((number..1_000).step_by(8)))));
+        assert!(join_all(batches).await.into_iter().all(|write_units| write_units > 0));
+        assert_eq!(items().await, [(0, (0..1_000).collect())]);
+        // An item takes as many as Lambda's largest batch has. The rest is in items of its own.
+        let many = || rejects(&mut (0..25_000));
+        put(many()).await;
+        let all = vec![
+            (0, (0..10_000).collect()),
+            (10_000, (10_000..20_000).collect()),
+            (20_000, (20_000..25_000).collect()),
+        ];
+        assert_eq!(items().await, all);
+        assert_eq!(put(many()).await, 0, "nothing is written twice");
+        assert_eq!(items().await, all);
+    });
 }
 
 #[test]

@@ -5,10 +5,11 @@
 //! shape fails the whole batch. `SEED=…` repeats another run.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     env,
     fmt::Write as _,
     io::Write as _,
+    ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,8 +21,9 @@ use count_clicks::{
 };
 use hot_products::{
     Bucket, ManualClock, Minute, Policy, Shard, Snapshot, TopicPartition, UnixMillis, Window,
+    rejects::RejectedBatch,
     settings::Settings,
-    store::{CountersTable, SnapshotsTable},
+    store::{CountersTable, RejectsPage, RejectsTable, SnapshotsTable},
 };
 use hot_products_tests::process::hot;
 use local_aws::{embedded::Embedded, msk, template::DEFAULT_STACK, template::TableNames};
@@ -33,6 +35,8 @@ use serde_json::json;
 /// 2022-12-27T16:50:01.234Z.
 const NOW: UnixMillis = UnixMillis(1_672_159_801_234);
 const RECORDS: u64 = 1_000_000;
+/// A user's id, of letters that nothing else in an event has.
+const USER: &str = "u_QXZWVK";
 const SIX_MB: usize = 6 * 1024 * 1024;
 
 /// What must happen to a record.
@@ -175,7 +179,7 @@ fn value(random: &mut ChaCha8Rng) -> (Vec<u8>, Fate) {
         (json_text(random, "click"), time_fate)
     };
     let mut fields =
-        vec![("event_time", time), ("product_id", product), ("action", action), ("user_id", r#""u_1""#.into())];
+        vec![("event_time", time), ("product_id", product), ("action", action), ("user_id", json!(USER).to_string())];
     let mut fate = if id.len() > 256 { Fate::Rejected } else { fate };
     match random.random_range(0..12) {
         // Unknown fields may hold anything.
@@ -375,7 +379,8 @@ fn decode(seed: u64, event: &Event) -> DecodedBatch {
     assert_eq!((outcomes, batch.records), (event.fates.len() as u64, event.fates.len() as u64), "seed {seed}");
     let counted: HashSet<i64> =
         batch.partitions.iter().flat_map(|source| &source.clicks).map(|click| click.offset).collect();
-    let rejected: HashSet<i64> = batch.partitions.iter().flat_map(|source| &source.rejects.offsets).copied().collect();
+    let rejected: HashSet<i64> =
+        batch.partitions.iter().flat_map(|source| source.rejects.offsets.keys()).copied().collect();
     let left_out: HashMap<i64, Cause> = batch
         .partitions
         .iter()
@@ -517,6 +522,7 @@ struct Shop {
     count_clicks: CountClicks,
     rank_products: RankProducts,
     counters: CountersTable,
+    rejects: RejectsTable,
     snapshots: SnapshotsTable,
 }
 
@@ -535,6 +541,7 @@ impl Shop {
         let rank = RankSettings::read(&settings).expect("settings");
         Self {
             counters: CountersTable::new(client.clone(), tables.counters.clone()),
+            rejects: RejectsTable::new(client.clone(), tables.rejects.clone()),
             snapshots: SnapshotsTable::new(client.clone(), tables.snapshots.clone()),
             count_clicks: CountClicks::new(client.clone(), count, clock.clone()),
             rank_products: RankProducts::new(client, rank, clock.clone()),
@@ -566,6 +573,18 @@ impl Shop {
         (counts, items)
     }
 
+    /// The rejected events, as they are stored.
+    async fn rejected(&self) -> Vec<RejectedBatch> {
+        let mut batches = Vec::new();
+        let each = |page: RejectsPage| {
+            assert_eq!(page.unreadable, 0);
+            batches.extend(page.batches);
+            ControlFlow::Continue(())
+        };
+        assert!(self.rejects.since(UnixMillis(0), each).await.expect("the table is read"));
+        batches
+    }
+
     async fn close(self) {
         self.embedded.stop().await.expect("DynamoDB stops");
     }
@@ -582,12 +601,13 @@ fn clicks<'a>(ids: impl IntoIterator<Item = &'a str>, first_offset: i64, time: U
 }
 
 /// The same mutations through the whole handler into the tables: no batch fails, the counters contain what the summaries
-/// report, and a redelivery changes no counter.
+/// report, a redelivery changes no counter, and every rejected record is noted, without the user.
 #[tokio::test]
 async fn mutated_records_never_fail_an_invocation() {
     let start = start();
     let shop = Shop::open().await;
     let (mut records, mut counted, mut rejected) = (0, 0, 0);
+    let mut left_out = BTreeSet::new();
     for seed in (first_seed()..).take(40) {
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0xdead_beef);
         let size = *[1, 30, 300, 3000].choose(&mut random).expect("there are sizes");
@@ -603,7 +623,19 @@ async fn mutated_records_never_fail_an_invocation() {
         records += summary.records;
         counted += summary.counted;
         rejected += summary.rejected;
+        for (source, records) in &summary.left_out {
+            let rejected = records.iter().filter(|record| matches!(record.cause, Cause::Rejected(_)));
+            left_out.extend(rejected.map(|record| (source.as_str().to_owned(), record.offset)));
+        }
     }
+    let mut noted = BTreeSet::new();
+    for batch in shop.rejected().await {
+        let text = serde_json::to_string(&batch).expect("JSON");
+        let mut parts = USER.as_bytes().windows(4).map(|part| std::str::from_utf8(part).expect("ASCII"));
+        assert!(!parts.any(|part| text.contains(part)), "{text}");
+        noted.extend(batch.offsets.into_values().flatten().map(|offset| (batch.source.clone(), offset)));
+    }
+    assert!(noted == left_out, "{} of {} rejected records are noted", noted.len(), left_out.len());
     let mut stored = 0;
     for minutes in -121..=6 {
         let (counts, _) = shop.minute(Minute::of(UnixMillis(NOW.0 + minutes * 60_000))).await;

@@ -25,6 +25,7 @@ use local_aws::{
 };
 use rank_products::{RankProducts, RankSettings, Request};
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 const MINUTE: i64 = 60_000;
 
@@ -321,36 +322,65 @@ async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a
     assert!(text.contains("0 records in 0 batches"), "{text}");
 
     let hostile = r#"{"user_id":"u_4711","event_time":"x","product_id":"[31m"}"#.replace('[', "\u{1b}[");
-    stack.deliver(0, [vec!["a\u{9b}\u{202e}b".to_owned()], clicks(now, 1, "p1", 2), vec![hostile; 3]].concat()).await;
+    let escaped = hostile.replace('\u{1b}', "\\u001b\\u009b\\u202e");
+    let values = [vec!["a\u{9b}\u{202e}b".to_owned()], clicks(now, 1, "p1", 2), vec![hostile; 3], vec![escaped]];
+    stack.deliver(0, values.concat()).await;
     stack.deliver(1, vec!["nonsense".to_owned(); 4]).await;
     stack.deliver(1, vec!["nonsense".to_owned(); 5]).await;
+    // Redelivered in batches that are cut elsewhere.
+    for (offset, records) in [(2, 5), (0, 4), (4, 2)] {
+        stack.offsets.insert(1, offset);
+        stack.deliver(1, vec!["nonsense".to_owned(); records]).await;
+    }
     let text = stdout(&stack.run(&["rejects", "--since", "1h"]));
     let rows: Vec<Vec<&str>> = text.lines().map(words).collect();
-    for row in [["clicks-0", "not_json", "4", "1", "0"], ["clicks-1", "not_json", "9", "2", "0,"]] {
+    for row in [
+        ["clicks-0", "not_json", "4", "1", "0,", "3,", "4,", "…"],
+        ["clicks-1", "not_json", "9", "3", "0,", "1,", "2,", "…"],
+    ] {
         assert!(rows.iter().any(|found| found.starts_with(&row)), "{row:?}: {text}");
     }
-    assert!(text.contains("13 records in 3 batches; 3 items read with"), "{text}");
-    assert!(text.contains(r"a\u{9b}\u{202e}b") && text.contains(r"\u{1b}[31m"), "{text}");
-    assert!(!text.contains("4711") && !text.contains('\u{9b}') && !text.contains('\u{202e}'), "{text}");
+    assert!(text.contains("14 records in 4 batches; 4 items read with"), "{text}");
+    let shown = r#"json_object of 75 bytes: event_time "x", product_id "\u{1b}\u{9b}\u{202e}[31m", user_id (string)"#;
+    assert!(text.contains(shown) && text.contains("text of 8 bytes, hash "), "{text}");
+    assert!(
+        !text.contains("4711") && !text.contains("nonsense") && !text.contains('\u{9b}') && !text.contains('\u{202e}'),
+        "{text}"
+    );
 
     let lines = stdout(&stack.run(&["rejects", "--json"]));
     let mut lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let summary = lines.pop().expect("a summary")["summary"].clone();
-    assert_eq!((&summary["records"], &summary["batches"], &summary["scanned"]), (&13.into(), &3.into(), &3.into()));
-    assert_eq!(summary["by_source_and_reason"][1]["first_offsets"], json!([0, 4]));
+    assert_eq!((&summary["records"], &summary["batches"], &summary["scanned"]), (&14.into(), &4.into(), &4.into()));
+    assert_eq!(summary["by_source_and_reason"][2]["first_offsets"], json!([0, 1, 2]));
+    let status = stack.run(&["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(
+        status["rejected"]["by_reason"],
+        json!({ "mistyped_event_time": 1, "not_json": 13 }),
+        "each record once"
+    );
     lines.sort_by_key(|line| (line["source"].to_string(), line["first_offset"].as_i64()));
-    assert_eq!((&lines[0]["offsets"], &lines[0]["rejected"]), (&json!([0, 3, 4, 5]), &4.into()));
-    assert_eq!(lines[2]["samples"][0], json!({ "offset": 4, "reason": "not_json", "value": "nonsense" }));
+    let offsets = json!({ "not_json": [0, 3, 4, 5], "mistyped_event_time": [6] });
+    assert_eq!((&lines[0]["offsets"], &lines[0]["rejected"]), (&offsets, &5.into()));
+    assert_eq!(lines[1]["offsets"], json!({ "not_json": [0, 1, 2, 3] }));
+    assert_eq!(lines[2]["offsets"], json!({ "not_json": [2, 3, 4, 5, 6] }));
+    let hash = format!("{:016x}", xxh3_64(b"nonsense"));
+    let sample = json!({ "offset": 4, "reason": "not_json", "content": "text", "bytes": 8, "hash": hash });
+    assert_eq!((&lines[3]["first_offset"], &lines[3]["samples"][0]), (&4.into(), &sample));
 
     let later = bound(now.plus(Duration::from_mins(1)));
     let none = stdout(&stack.run(&["rejects", "--since", &later]));
-    assert!(none.contains("0 records in 0 batches; 3 items read"), "{none}");
+    assert!(none.contains("0 records in 0 batches; 4 items read"), "{none}");
 
     // More than one page: all pages are read, unless the caller stops.
     let table = RejectsTable::new(stack.client.clone(), TableNames::of(DEFAULT_STACK).rejects);
     let mut rejects = BatchRejects::default();
     for offset in 0..5 {
         rejects.push(offset, Reason::NotJson, Some(&[b'x'; 1024]));
+    }
+    for offset in 5..1_000 {
+        rejects.push(offset, Reason::NotJson, None);
     }
     for number in 0..300 {
         let source = TopicPartition::new(&format!("many-{number}"), None);
@@ -362,10 +392,10 @@ async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a
         found += page.batches.len();
         ControlFlow::Continue(())
     });
-    assert!(all.await.expect("the table is read") && pages > 1 && found == 303, "{found} in {pages} pages");
+    assert!(all.await.expect("the table is read") && pages > 1 && found == 304, "{found} in {pages} pages");
     assert!(!table.since(now, |_| ControlFlow::Break(())).await.expect("the table is read"));
     let text = stdout(&stack.run(&["rejects", "--json"]));
-    assert_eq!(text.lines().count(), 304);
+    assert_eq!(text.lines().count(), 305);
 }
 
 #[test]

@@ -514,8 +514,8 @@ async fn rejected(client: &Client, source: &str) -> BTreeSet<i64> {
         .send();
     while let Some(item) = pages.next().await {
         let item = item.expect("the rejected events can be read");
-        let listed = item["offsets"].as_l().expect("a list");
-        offsets.extend(listed.iter().map(|offset| offset.as_n().expect("a number").parse::<i64>().expect("an offset")));
+        let listed = item["offsets"].as_m().expect("a map").values().flat_map(|list| list.as_l().expect("a list"));
+        offsets.extend(listed.map(|offset| offset.as_n().expect("a number").parse::<i64>().expect("an offset")));
     }
     offsets
 }

@@ -76,8 +76,8 @@ async fn rejected(client: &Client, table: &str) -> BTreeSet<(String, String)> {
         let page = client.scan().table_name(table).set_exclusive_start_key(start).send().await.unwrap();
         for item in page.items() {
             let source = item["source"].as_s().unwrap();
-            for offset in item["offsets"].as_l().unwrap() {
-                let AttributeValue::N(offset) = offset else { panic!("{offset:?} is not an offset") };
+            for offset in item["offsets"].as_m().unwrap().values().flat_map(|list| list.as_l().unwrap()) {
+                let AttributeValue::N(offset) = offset else { panic!("{offset:?} is no offset") };
                 offsets.insert((source.clone(), offset.clone()));
             }
         }

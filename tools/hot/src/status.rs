@@ -150,7 +150,7 @@ impl RecentRejects {
         Ok(Self::Read {
             records: summary.records,
             by_reason: summary.by_reason(),
-            complete,
+            complete: complete && summary.unreadable == 0,
             read_units: summary.read_units,
         })
     }

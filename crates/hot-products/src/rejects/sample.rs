@@ -1,0 +1,366 @@
+//! What is stored of a rejected record's value. Nobody can know what a broken record contains, so a sample is made from an
+//! allow-list: nothing is copied from a value except what this module names. The original stays in Kafka.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::click::{Reason, Text};
+
+/// The fields whose values may be stored: those of an event. What they hold is what the counters would store too.
+const KNOWN_FIELDS: [&str; 3] = ["event_time", "product_id", "action"];
+/// The longest value of a known field that is stored, in bytes.
+pub const MAX_VALUE_BYTES: usize = 64;
+/// How many names of other fields are stored.
+pub const MAX_OTHER_FIELDS: usize = 16;
+/// The longest name of another field that is stored, in bytes.
+pub const MAX_NAME_BYTES: usize = 32;
+/// How many digits such a name may have. More look like an id.
+const MAX_NAME_DIGITS: usize = 2;
+
+/// The first bytes of formats that producers send in place of JSON.
+const MAGIC: [(&[u8], &str); 5] = [
+    (b"Obj\x01", "avro_container"),      // Apache Avro specification, "Object Container Files"
+    (b"\xc3\x01", "avro_single_object"), // Apache Avro specification, "Single-object encoding"
+    (b"\x1f\x8b", "gzip"),               // RFC 1952, section 2.3.1
+    (b"\x28\xb5\x2f\xfd", "zstd"),       // RFC 8878, section 3.1.1
+    (b"\0", "confluent_schema_registry"), // Confluent, "Wire format": the magic byte before the schema's id
+];
+
+/// A rejected record, as far as it is stored. Reasons, contents and types are text: the program that reads them may be
+/// older or newer than the one that wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedSample {
+    /// The record's offset.
+    pub offset: i64,
+    /// Why it was rejected.
+    pub reason: String,
+    /// The kind of its value, such as `json_object`, `json_array`, `broken_json`, `xml`, `gzip`, `text` or `binary`; `none`
+    /// for a record without a value.
+    pub content: String,
+    /// The length of its value, in bytes.
+    pub bytes: u64,
+    /// A hash of its value (XXH3, 64 bits, hexadecimal), by which equal values can be recognized. Only of values that are
+    /// not JSON objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// What a JSON object consists of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectSample>,
+}
+
+impl RejectedSample {
+    /// The sample of the record at `offset`, with its value if it has one.
+    pub fn of(offset: i64, reason: Reason, value: Option<&[u8]>) -> Self {
+        let object = value.and_then(ObjectSample::parse);
+        let content = match (value, &object) {
+            (None, _) => "none",
+            (Some(_), Some(_)) => "json_object",
+            (Some(value), None) => content(value),
+        };
+        let hash = value.filter(|_| object.is_none()).map(|value| format!("{:016x}", xxh3_64(value)));
+        let bytes = value.map_or(0, <[u8]>::len) as u64;
+        Self { offset, reason: reason.name().to_owned(), content: content.to_owned(), bytes, hash, object }
+    }
+}
+
+/// The fields of a JSON object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectSample {
+    /// Those of `event_time`, `product_id` and `action` that it has. Of a duplicate field the last.
+    pub fields: BTreeMap<String, FieldSample>,
+    /// The types of other fields by name: the first [`MAX_OTHER_FIELDS`] whose names look like the name of a field.
+    pub other_fields: BTreeMap<String, String>,
+    /// How many fields there are besides: a name can be a user's id too.
+    pub unnamed_fields: u64,
+}
+
+/// A field of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldSample {
+    /// The type of its value: `string`, `number`, `boolean`, `null`, `array` or `object`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The length of its value, in bytes: of a string's text, otherwise of the JSON.
+    pub bytes: u64,
+    /// The value, if it is a string or a number of at most [`MAX_VALUE_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+impl FieldSample {
+    fn of(raw: &RawValue) -> Self {
+        let (kind, raw) = (kind(raw), raw.get());
+        let text = match kind {
+            // A string with half a surrogate pair is not valid text.
+            "string" => serde_json::from_str::<Text<'_>>(raw).ok().map(|text| text.0.into_owned()),
+            "number" => Some(raw.to_owned()),
+            _ => None,
+        };
+        let bytes = text.as_ref().map_or(raw.len(), String::len) as u64;
+        Self { kind: kind.to_owned(), bytes, value: text.filter(|text| text.len() <= MAX_VALUE_BYTES) }
+    }
+}
+
+impl ObjectSample {
+    /// The fields of `value`; `None` if it is not a JSON object.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(value).ok()?);
+        let object = json.deserialize_map(ObjectVisitor).ok()?;
+        json.end().ok()?;
+        Some(object)
+    }
+
+    fn push(&mut self, name: &str, value: &RawValue) {
+        if KNOWN_FIELDS.contains(&name) {
+            self.fields.insert(name.to_owned(), FieldSample::of(value));
+        } else if let Some(known) = self.other_fields.get_mut(name) {
+            kind(value).clone_into(known);
+        } else if self.other_fields.len() < MAX_OTHER_FIELDS && is_field_name(name) {
+            self.other_fields.insert(name.to_owned(), kind(value).to_owned());
+        } else {
+            self.unnamed_fields += 1;
+        }
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = ObjectSample;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = ObjectSample::default();
+        while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
+            object.push(&name, value);
+        }
+        Ok(object)
+    }
+}
+
+/// Whether `name` looks like the name that a programmer gives a field, and not like data.
+fn is_field_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && name.bytes().filter(u8::is_ascii_digit).count() <= MAX_NAME_DIGITS
+}
+
+/// The type of a JSON value.
+fn kind(raw: &RawValue) -> &'static str {
+    match raw.get().as_bytes().first() {
+        Some(b'"') => "string",
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        _ => "number",
+    }
+}
+
+/// The kind of a value that is not a JSON object.
+fn content(value: &[u8]) -> &'static str {
+    if value.is_empty() {
+        return "empty";
+    }
+    if let Some((_, format)) = MAGIC.iter().find(|(magic, _)| value.starts_with(magic)) {
+        return format;
+    }
+    let Ok(text) = std::str::from_utf8(value) else { return "binary" };
+    if let Ok(raw) = serde_json::from_str::<&RawValue>(text) {
+        return match kind(raw) {
+            "string" => "json_string",
+            "array" => "json_array",
+            "boolean" => "json_boolean",
+            "null" => "json_null",
+            "number" => "json_number",
+            // It parses, but the name of a field is not valid text.
+            _ => "broken_json",
+        };
+    }
+    match text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).bytes().next() {
+        Some(b'<') => "xml",
+        Some(b'{' | b'[') => "broken_json",
+        _ if text.chars().all(|char| !char.is_control() || matches!(char, '\t' | '\r' | '\n')) => "text",
+        _ => "binary",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use serde_dynamo::aws_sdk_dynamodb_1::to_item;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        counters::TopicPartition,
+        rejects::{BatchRejects, RejectedBatch},
+        time::UnixMillis,
+    };
+
+    fn sample(value: &[u8]) -> RejectedSample {
+        RejectedSample::of(7, Reason::NotJson, Some(value))
+    }
+
+    #[test]
+    fn an_object_keeps_the_fields_of_an_event_and_the_names_and_types_of_others() {
+        let value = r#"{"user_id":"u_1233","event_time":"yesterday","product_id":7,"action":null,"page":{"u_1233":1},
+                        "page":[],"new":true,"u_1233":"x","utm_source":"mail","a b":2,"":3,"1":4}"#;
+        let sample = sample(value.as_bytes());
+        assert_eq!((sample.content.as_str(), &sample.hash), ("json_object", &None));
+        assert_eq!(
+            serde_json::to_value(sample.object).unwrap(),
+            json!({
+                "fields": {
+                    "event_time": { "type": "string", "bytes": 9, "value": "yesterday" },
+                    "product_id": { "type": "number", "bytes": 1, "value": "7" },
+                    "action": { "type": "null", "bytes": 4 },
+                },
+                "other_fields": { "user_id": "string", "page": "array", "new": "boolean", "utm_source": "string" },
+                "unnamed_fields": 4,
+            })
+        );
+    }
+
+    #[test]
+    fn values_and_names_are_bounded() {
+        let field = |value: &str| {
+            let value = format!(r#"{{"action":{value}}}"#);
+            sample(value.as_bytes()).object.unwrap().fields.remove("action").unwrap()
+        };
+        let text = |bytes| format!("\"{}\"", "é".repeat(bytes / 2));
+        assert_eq!(field(&text(MAX_VALUE_BYTES)).value.unwrap().len(), MAX_VALUE_BYTES);
+        let long = field(&text(MAX_VALUE_BYTES + 2));
+        assert_eq!(long, FieldSample { kind: "string".into(), bytes: MAX_VALUE_BYTES as u64 + 2, value: None });
+        assert_eq!(field(&"9".repeat(MAX_VALUE_BYTES + 1)).value, None);
+        assert_eq!(field(r#"{"a":1}"#).value, None);
+        assert_eq!(field(r#""\ud800""#), FieldSample { kind: "string".into(), bytes: 8, value: None });
+
+        let names = |names: &[String]| {
+            let fields: Vec<_> = names.iter().map(|name| format!("{name:?}:0")).collect();
+            sample(format!("{{{}}}", fields.join(",")).as_bytes()).object.unwrap()
+        };
+        let many: Vec<_> = ('a'..='z').map(String::from).collect();
+        let object = names(&many);
+        assert_eq!((object.other_fields.len(), object.unnamed_fields), (MAX_OTHER_FIELDS, 10));
+        let object =
+            names(&["x".repeat(MAX_NAME_BYTES), "y".repeat(MAX_NAME_BYTES + 1), "ab12".into(), "ab123".into()]);
+        assert_eq!(object.other_fields.into_keys().collect::<Vec<_>>(), ["ab12".to_owned(), "x".repeat(32)]);
+        assert_eq!(object.unnamed_fields, 2);
+    }
+
+    #[test]
+    fn what_is_not_an_object_keeps_its_kind_length_and_hash() {
+        for (value, content) in [
+            (&b""[..], "empty"),
+            (b"[1,2]", "json_array"),
+            (b" \"u_1\" ", "json_string"),
+            (b"-1e400", "json_number"),
+            (b"true", "json_boolean"),
+            (b"null", "json_null"),
+            (b"{\"user_id\":\"u_1", "broken_json"),
+            (b"{'a':1}", "broken_json"),
+            (b"\xef\xbb\xbf{}", "broken_json"),
+            (b"{\"\\ud800\":1}", "broken_json"),
+            (b"[1,", "broken_json"),
+            (b"\n<click user=\"u_1\"/>", "xml"),
+            (b"u_1,p1,click\r\n", "text"),
+            ("caffè".as_bytes(), "text"),
+            (b"\x02u_1\x04p1", "binary"),
+            (b"caf\xe8", "binary"),
+            (b"Obj\x01\x04", "avro_container"),
+            (b"\xc3\x01\0\0", "avro_single_object"),
+            (b"\0\0\0\0\x07\x06u_1", "confluent_schema_registry"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"\x28\xb5\x2f\xfd\0", "zstd"),
+        ] {
+            let sample = sample(value);
+            assert_eq!((sample.content.as_str(), sample.bytes), (content, value.len() as u64), "{value:?}");
+            assert_eq!(sample.hash.unwrap(), format!("{:016x}", xxh3_64(value)));
+            assert_eq!(sample.object, None);
+        }
+        let none = RejectedSample::of(7, Reason::NoValue, None);
+        assert_eq!((none.content.as_str(), none.bytes, none.hash), ("none", 0, None));
+    }
+
+    #[test]
+    fn deep_nesting_and_many_fields_neither_recurse_nor_grow_a_sample() {
+        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+        assert_eq!(sample(deep.as_bytes()).content, "json_array");
+        let object = sample(format!(r#"{{"x":{deep}}}"#).as_bytes()).object.unwrap();
+        assert_eq!(object.other_fields["x"], "array");
+        let many: Vec<_> = (0..100_000).map(|number| format!("\"u_{number:06}\":0")).collect();
+        let object = sample(format!("{{{}}}", many.join(",")).as_bytes()).object.unwrap();
+        assert_eq!((object.other_fields.len(), object.unnamed_fields), (0, 100_000));
+    }
+
+    /// Values with a user's id, by the ways in which producers send one. No field of an event holds it.
+    fn with_id(id: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+        let json = serde_json::to_string(id).unwrap();
+        let escaped = id.bytes().fold(String::new(), |escaped, byte| format!("{escaped}\\u{byte:04x}"));
+        let mut avro = vec![(id.len() as u8) << 1];
+        avro.extend(id.bytes());
+        let texts = vec![
+            format!("{id},p1,click,1672131001234"),
+            format!("1672131001234\tp1\t{id}"),
+            format!("user_id={id}&action=click"),
+            format!("<click user=\"{id}\"/>"),
+            id.to_owned(),
+            json.clone(),
+            format!("[{json},\"p1\"]"),
+            format!("[[{{\"user\":{{\"id\":{json}}}}}]]"),
+            format!("{{\"user_id\":{json},\"action\":7}}"),
+            format!("{{\"user_id\":\"{escaped}\"}}"),
+            format!("{{\"{escaped}\":1,\"action\":{{\"by\":{json}}}}}"),
+            format!("{{\"user\":{{\"id\":[{json}]}},\"event_time\":[{json}],\"product_id\":{{{json}:1}}}}"),
+            format!("{{{json}:{{\"action\":\"click\"}},\"product_id\":\"p1\"}}"),
+            format!("{{\"user_id\":{json}"),
+            format!("{{'user_id':'{id}'}}"),
+            format!("\"{{\\\"user_id\\\":\\\"{id}\\\"}}\""),
+            format!("{{\"product_id\":\"{}{id}\"}}", "x".repeat(MAX_VALUE_BYTES)),
+        ];
+        let values: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).chain([avro]).collect();
+        let prefixes =
+            vec![&b""[..], b"\0\0\0\0\x01", b"Obj\x01", b"\xc3\x01", b"\x1f\x8b", b"\xff", b" ", b"\xef\xbb\xbf"];
+        (select(values), select(prefixes), vec(any::<u8>(), 0..8))
+            .prop_map(|(value, prefix, suffix)| [prefix, &value, if suffix.len() < 4 { &[] } else { &suffix }].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Ids as shops have them: with digits, as hexadecimal, as base64url, as an address. Their letters are not those of
+        /// the words that an item consists of.
+        #[test]
+        fn no_part_of_a_users_id_is_stored(
+            (id, value) in "u_[0-9]{4,12}|[0-9]{6,16}|[0-9a-f]{8}-[0-9]{4}-[0-9a-f]{12}|[A-Z0-9_-]{10}[0-9]{3}==|[qvwxz]{4,9}@[qvwxz]{4,9}"
+                .prop_flat_map(|id| (Just(id.clone()), with_id(&id)))
+        ) {
+            let mut rejects = BatchRejects::default();
+            rejects.push(7, Reason::NotJson, Some(&value));
+            let mut batch = RejectedBatch::empty(&TopicPartition::new("clicks-0", None), 7, UnixMillis(0));
+            batch.add(&rejects.offsets, &rejects.samples, UnixMillis(0));
+            if let Some(hash) = batch.samples[0].hash.take() {
+                prop_assert_eq!(hash, format!("{:016x}", xxh3_64(&value)));
+            }
+            // The time of rejection has digits too, of the clock.
+            let mut item = to_item(batch).unwrap();
+            item.remove("rejected_at");
+            let stored = format!("{item:?}");
+            for part in id.as_bytes().windows(4) {
+                let part = std::str::from_utf8(part).unwrap();
+                prop_assert!(!stored.contains(part), "{part:?} of {id:?} is in {stored}");
+            }
+        }
+    }
+}
