@@ -1,11 +1,11 @@
 //! The read API as `hot board` serves it, over tables that the real functions have filled.
 
-use std::{collections::HashMap, process::Stdio, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, process::Stdio, sync::Arc, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    ManualClock, Minute, Snapshot, TopicPartition, UnixMillis, Window,
+    ManualClock, Minute, Snapshot, SystemClock, TopicPartition, UnixMillis, Window,
     ranking::{RankedWindow, Ranking, RankingContext, ShardCounters},
     settings::Settings,
     snapshot::{BOARD, MAX_MINUTES_PRODUCTS, MAX_TOP_N, MINUTES_BOARD},
@@ -18,6 +18,7 @@ use hot_products_tests::{
     repository,
 };
 use hyper::{Method, StatusCode};
+use lambda_http::{Adapter, Context, LambdaEvent, Service, request::LambdaRequest};
 use local_aws::{
     embedded::Embedded,
     msk,
@@ -34,6 +35,9 @@ use tokio::sync::oneshot;
 /// 2022-12-27T17:00:00Z.
 const START: UnixMillis = UnixMillis(1_672_160_400_000);
 const MINUTES: i64 = 75;
+
+/// The largest response that Lambda takes from a function, in bytes (AWS Lambda Developer Guide, "Lambda quotas": 6 MB).
+const LAMBDA_PAYLOAD: usize = 6 << 20;
 
 /// Ids that are as good as any other.
 const ODD_IDS: [&str; 10] = [
@@ -511,8 +515,8 @@ fn rank(
     ranking.finish(RankingContext { generated_at, is_final: false, previous })
 }
 
-/// Snapshots of `products` products each, with ids that grow sixfold in JSON.
-async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize) {
+/// Snapshots of `products` products each, whose ids are long and consist of `letter`.
+async fn fill(embedded: &Embedded, stack: &str, windows: usize, (products, letter): (usize, char)) {
     let client = embedded.client();
     for table in template::tables(TEMPLATE, stack).expect("the template has tables") {
         create(&client, &table).await.expect("a table");
@@ -522,7 +526,9 @@ async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize)
     for _ in 0..windows {
         let mut counters = ShardCounters::new();
         for number in 0..products {
-            let id = format!("{number:\u{1}<256}");
+            let number_text = number.to_string();
+            let letters = letter.to_string().repeat((256 - number_text.len()) / letter.len_utf8());
+            let id = format!("{number_text}{letters}");
             counters.add(Minute::of(window.start()), &partition(), &id, 1 + number as u64);
         }
         let ranked = rank(window, products.max(1), &counters, window.end(), None);
@@ -531,10 +537,40 @@ async fn fill(embedded: &Embedded, stack: &str, windows: usize, products: usize)
     }
 }
 
+/// What the function read-board returns to Lambda for a GET request, in bytes: the HTTP response as JSON.
+async fn payload(board: Board, path: &str, query: &str) -> Vec<u8> {
+    let event = fs::read_to_string(repository("events/read-board.json")).expect("a sample event");
+    let mut event: Value = serde_json::from_str(&event).expect("JSON");
+    event["rawPath"] = path.into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["rawQueryString"] = query.into();
+    event["queryStringParameters"] = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let request: LambdaRequest = serde_json::from_value(event).expect("a request");
+    let answer = Adapter::from(router(board, None)).call(LambdaEvent::new(request, Context::default())).await;
+    serde_json::to_vec(&answer.expect("the router always answers")).expect("JSON")
+}
+
+/// Checks that a payload fits, and returns the answer's body.
+fn fitting(payload: &[u8]) -> Value {
+    assert!(payload.len() <= LAMBDA_PAYLOAD, "Lambda does not take {} bytes", payload.len());
+    let response: Value = serde_json::from_slice(payload).expect("JSON");
+    assert_eq!((&response["statusCode"], &response["isBase64Encoded"]), (&json!(200), &json!(false)));
+    serde_json::from_str(response["body"].as_str().expect("a text")).expect("JSON")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_that_is_too_long_for_one_answer_goes_on() {
     let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
-    for (stack, windows, products, most) in [("many", 700, 0, 288), ("large", 40, 100, 39)] {
+    for (stack, windows, products, most) in [
+        ("many", 700, (0, ' '), 288),
+        // An id grows sixfold in JSON, and to seven times its length in the JSON of Lambda's payload.
+        ("control", 40, (100, '\u{1}'), 39),
+        // Twofold, and fourfold.
+        ("quotes", 100, (100, '"'), 60),
+        ("backslashes", 100, (100, '\\'), 60),
+        ("letters", 250, (100, 'x'), 240),
+        ("accents", 250, (100, 'é'), 240),
+    ] {
         fill(&embedded, stack, windows, products).await;
         let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint(), "--stack", stack]);
         let (to, mut from) = (minute(10_000), Some(minute(0)));
@@ -542,19 +578,52 @@ async fn a_history_that_is_too_long_for_one_answer_goes_on() {
         while let Some(start) = from {
             let query = format!("from={start}&to={to}&limit=100");
             let answer = get(&format!("{}/hot-products/history?{query}", board.url())).await;
-            assert!(answer.body.len() < 6_000_000, "Lambda takes 6 MB");
             let history = answer.json();
+            let payload = payload(board_of(&embedded, stack), "/hot-products/history", &query).await;
+            assert!(fitting(&payload) == history, "{stack}: the function answers otherwise than hot board");
             let snapshots = history["snapshots"].as_array().expect("a list");
-            assert!((1..=most).contains(&snapshots.len()), "{}", snapshots.len());
+            assert!((1..=most).contains(&snapshots.len()), "{stack}: {}", snapshots.len());
             for snapshot in snapshots {
                 ends.push(snapshot["window_end"].as_str().expect("a time").to_owned());
-                assert_eq!(snapshot["products"].as_array().map(Vec::len), Some(products));
+                assert_eq!(snapshot["products"].as_array().map(Vec::len), Some(products.0));
             }
             from = history["next"].as_str().map(str::to_owned);
+            assert!(
+                from.is_none() || products.0 == 0 || payload.len() > LAMBDA_PAYLOAD / 2,
+                "{stack} is cut too early"
+            );
             answers += 1;
         }
         assert_eq!(ends, (0..windows as i64).map(|number| minute(5 * number)).collect::<Vec<_>>(), "each of them once");
         assert!(answers > 1, "{stack}");
+    }
+}
+
+/// The other routes cut nothing, so their largest answers must fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_snapshot_fits_lambdas_payload() {
+    let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
+    fill(&embedded, "largest", 1, (MAX_TOP_N, '\u{1}')).await;
+    for (path, query, products) in [
+        ("/hot-products", format!("limit={MAX_TOP_N}"), MAX_TOP_N),
+        ("/hot-products/minutes", format!("limit={MAX_MINUTES_PRODUCTS}"), MAX_MINUTES_PRODUCTS),
+        ("/hot-products/history", format!("from={}&to={}&limit=100", minute(0), minute(10)), 1),
+    ] {
+        let body = fitting(&payload(board_of(&embedded, "largest"), path, &query).await);
+        let list = body["products"].as_array().or(body["snapshots"].as_array());
+        assert_eq!(list.map(Vec::len), Some(products), "{path}");
+    }
+}
+
+/// What the function read-board has, over the tables of `stack`.
+fn board_of(embedded: &Embedded, stack: &str) -> Board {
+    let tables = TableNames::of(stack);
+    Board {
+        snapshots: SnapshotsTable::new(embedded.client(), tables.snapshots),
+        counters: CountersTable::new(embedded.client(), tables.counters),
+        clock: Arc::new(SystemClock),
+        caching: Caching::Private,
+        on_error: |error| panic!("{error}"),
     }
 }
 

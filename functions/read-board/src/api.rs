@@ -23,9 +23,9 @@ use crate::{
     query::{HistoryQuery, MAX_SNAPSHOTS, Minutes, SnapshotQuery, product_id},
 };
 
-/// How large an answer may get, in bytes, before it is cut. Lambda limits answers to 6 MB (AWS Lambda Developer Guide,
-/// "Lambda quotas").
-const MAX_ANSWER: usize = 4 << 20;
+/// How large a history may get before it is cut, in bytes as [`payload_bytes`] counts them. Lambda limits the response of a
+/// function to 6 MB (AWS Lambda Developer Guide, "Lambda quotas"); the rest is for headers.
+const MAX_PAYLOAD: usize = 5_500_000;
 
 impl Board {
     fn failed(&self, error: &StoreError) -> ApiError {
@@ -98,6 +98,13 @@ fn missing(record: &str, window: Option<Window>) -> ApiError {
     })
 }
 
+/// How much `json` and a comma add to the function's response, in bytes. `lambda_http` returns a body of the type
+/// `application/json` as a string in JSON, in which every quote and backslash takes two bytes.
+fn payload_bytes(json: &RawValue) -> serde_json::Result<usize> {
+    // The two quotes around the string make up for the comma.
+    Ok(serde_json::to_string(json.get())?.len())
+}
+
 /// A part of a history.
 #[derive(Serialize)]
 struct HistoryBody {
@@ -125,8 +132,8 @@ pub(crate) async fn history(
     let mut bytes = 0;
     for snapshot in &found {
         let text = to_raw_value(snapshot).map_err(|_| ApiError::Internal)?;
-        bytes += text.get().len();
-        if body.snapshots.len() == MAX_SNAPSHOTS || bytes > MAX_ANSWER {
+        bytes += payload_bytes(&text).map_err(|_| ApiError::Internal)?;
+        if body.snapshots.len() == MAX_SNAPSHOTS || bytes > MAX_PAYLOAD {
             body.next = Some(bound(snapshot.window.end()));
             break;
         }
