@@ -202,4 +202,4 @@ def batches(workload: Workload, start_ms: int) -> Iterator[Batch]:
         if reader.full():
             yield reader.batch(arrival)
             next_end = 0
-    # What the windows under way hold is left: measured are whole minutes of a traffic that goes on.
+    # Records in open batch windows are left out: only whole minutes of continuous traffic are measured.

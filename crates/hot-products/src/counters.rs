@@ -68,8 +68,8 @@ impl fmt::Display for Bucket {
 pub struct TopicPartition(String);
 
 impl TopicPartition {
-    /// The topic partition `topic_partition`, as a batch's `records` name it. Offsets start again when a topic is recreated
-    /// or moved to another cluster: a new `epoch` then tells its records from the old ones.
+    /// The partition `topic_partition`, as a batch's `records` name it. Offsets start at 0 again when a topic is recreated
+    /// or moved to another cluster. A new `epoch` then distinguishes its records from the old ones.
     pub fn new(topic_partition: &str, epoch: Option<NonZeroU32>) -> Self {
         Self(match epoch {
             Some(epoch) => format!("{topic_partition}@{epoch}"),
@@ -101,7 +101,7 @@ pub struct ItemKey<'a> {
     pub bucket: Bucket,
     /// The sort key, but for `overflow`.
     pub partition: &'a TopicPartition,
-    /// 0 for the first item in the bucket; the number after `+` for overflow items.
+    /// 0 for the first item of a chain; the number after `+` for overflow items.
     pub overflow: u32,
 }
 
@@ -111,7 +111,7 @@ impl<'a> ItemKey<'a> {
         Self { bucket, partition, overflow: 0 }
     }
 
-    /// The item that counting goes on in when this one is closed.
+    /// The item in which counting continues when this one is closed.
     #[must_use]
     pub fn next(self) -> Self {
         Self { overflow: self.overflow + 1, ..self }

@@ -3,8 +3,8 @@
 //!
 //! A chain is the items of one bucket and topic partition: the first item, and the overflow items after it. A
 //! [`Chain`] holds what one writer knows of it. The writer asks [`Chain::next_write`] for a write, sends it, and
-//! reports the answer with [`Chain::updated`] or [`Chain::closed`], until there is no write left. Whoever drives it,
-//! the function `count-clicks`, the cost model or the model checker, runs this code.
+//! reports the answer with [`Chain::updated`] or [`Chain::closed`], until there is no write left. All drivers, which are
+//! the function `count-clicks`, the cost model and the model checker, run this code.
 //!
 //! A writer that knows nothing starts with [`Cursor::START`] and learns the rest from refusals. Everything a
 //! [`Cursor`] says stays true: items are closed for good, and `last_offset` only grows.
@@ -116,7 +116,7 @@ impl Cursor {
         self.counted_through = self.counted_through.max(offset);
     }
 
-    /// Moves to the next item, for this one is closed and has counted up to `last_offset`.
+    /// Moves to the next item, because this one is closed and has counted up to `last_offset`.
     fn close(&mut self, last_offset: i64) {
         self.count_through(last_offset);
         self.overflow += 1;

@@ -1,7 +1,7 @@
 //! When a window is ranked, and when its snapshot is due.
 //!
-//! The schedule in `infra/template.yaml` runs rank-products [`RANKING_DELAY`] after each window's end. Whoever waits for a
-//! snapshot looks again when the next one is due.
+//! The schedule in `infra/template.yaml` runs rank-products [`RANKING_DELAY`] after each window's end. Programs that wait for
+//! a snapshot look again when the next one is due.
 
 use std::time::Duration;
 
