@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 
 /// What `hot --help` says about them.
 pub(crate) const HELP: &str = "\
-The commands kafka, produce and topic are not in this build. They need the cargo feature `kafka`, and with it a C compiler,
-make and perl:
+The commands kafka, produce and topic are not in this build. They need the cargo feature `kafka`.
+Its build needs a C compiler, make and perl:
 
   cargo run --package hot --features kafka -- kafka --help";
 
