@@ -3,7 +3,7 @@
 //! [`Snapshot`] and [`SnapshotMinutes`] are the only records of a ranked window. The table, the read API and `--json` all
 //! have their fields, under the same names.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,10 @@ pub const MINUTES_BOARD: &str = "clicks#minutes";
 
 /// The partition key of the records of rankings, one item for each day (UTC).
 pub const RANKINGS_BOARD: &str = "clicks#rankings";
+
+/// How long before its window's end a topic partition may have counted its last click, until readers are told. A
+/// partition with little traffic has some minutes without a click.
+pub const QUIET_AFTER: Duration = Duration::from_mins(5);
 
 /// The most products in a snapshot. One with the longest ids stays below DynamoDB's limit of 400 KB an item (Amazon
 /// DynamoDB Developer Guide, "Quotas").
@@ -61,8 +65,9 @@ pub struct Snapshot {
     #[serde(default, rename = "final")]
     pub is_final: bool,
     /// The newest minute of the window in which each topic partition has counted a click, by its name. A partition that
-    /// stops before the window's end had no clicks since, or is behind: the counters cannot tell.
-    #[serde(default)]
+    /// stops before the window's end had no clicks since, or is behind: the counters cannot tell. Empty if unknown: in
+    /// snapshots from before this was stored, and in a history, which does not read it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counted_through: BTreeMap<String, Minute>,
     /// Clicks in the whole window, not only on the top products.
     pub total_clicks: u64,
@@ -75,6 +80,40 @@ pub struct Snapshot {
     /// The top products, best first. A query that asks for no products of an item gets no list.
     #[serde(default)]
     pub products: Vec<RankedProduct>,
+}
+
+impl Snapshot {
+    /// The topic partitions that have counted nothing for longer than `longest` before the window's end, by name.
+    pub fn quiet_or_behind(&self, longest: Duration) -> impl Iterator<Item = CountedPartition> {
+        self.partitions().filter(move |partition| partition.is_quiet_for(longest))
+    }
+
+    /// How far each topic partition has counted, by name.
+    pub fn partitions(&self) -> impl Iterator<Item = CountedPartition> {
+        self.counted_through.iter().map(|(source, newest_minute)| CountedPartition {
+            source: source.clone(),
+            newest_minute: *newest_minute,
+            quiet_seconds: self.window.end().since(newest_minute.end()).as_secs(),
+        })
+    }
+}
+
+/// How far a topic partition has counted by the end of a snapshot's window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CountedPartition {
+    /// The topic partition's name.
+    pub source: String,
+    /// The newest minute with a counted click.
+    pub newest_minute: Minute,
+    /// Seconds from the end of that minute to the end of the window.
+    pub quiet_seconds: u64,
+}
+
+impl CountedPartition {
+    /// Whether it has counted nothing for longer than `longest` before the window's end: it had no clicks, or is behind.
+    pub fn is_quiet_for(&self, longest: Duration) -> bool {
+        Duration::from_secs(self.quiet_seconds) > longest
+    }
 }
 
 /// A product's place in a snapshot.
@@ -214,6 +253,21 @@ mod tests {
             ..snapshot()
         };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_partition_is_quiet_or_behind_if_it_counted_nothing_for_longer_than_asked() {
+        let ended = |back: u64| Minute::of(snapshot().window.end().minus(Duration::from_mins(back + 1)));
+        let counted = [("clicks-0", 0), ("clicks-1", 5), ("clicks-2", 6), ("clicks-3", 27)];
+        let snapshot = Snapshot {
+            counted_through: counted.map(|(name, back)| (name.to_owned(), ended(back))).into(),
+            ..snapshot()
+        };
+        let found = |longest| snapshot.quiet_or_behind(longest).map(|quiet| (quiet.source, quiet.quiet_seconds));
+        let expected = [("clicks-2".to_owned(), 360), ("clicks-3".to_owned(), 1620)];
+        assert_eq!(found(QUIET_AFTER).collect::<Vec<_>>(), expected);
+        assert_eq!(found(Duration::from_mins(10)).collect::<Vec<_>>(), expected[1..]);
+        assert_eq!(found(Duration::ZERO).count(), 3, "the last minute has a click");
     }
 
     #[test]

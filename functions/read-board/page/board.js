@@ -2,9 +2,9 @@
 
 import { MinuteChart } from "./chart.js";
 import { byId, text } from "./dom.js";
-import { count, date, percent, span, time, timeWithSeconds, visible, window as hour } from "./format.js";
+import { completeness, count, date, percent, span, time, timeWithSeconds, visible, window as hour } from "./format.js";
 import { Pipeline } from "./pipeline.js";
-import { DAY, PATIENCE, STEP, any, clock, history, minutes, newest, nextDue, past } from "./source.js";
+import { DAY, PATIENCE, QUIET_AFTER, STEP, any, clock, history, minutes, newest, nextDue, past } from "./source.js";
 import { ProductTable } from "./table.js";
 import { Timeline } from "./timeline.js";
 
@@ -65,6 +65,7 @@ function show(snapshot) {
   text(byId("distinct"), count(snapshot.distinct_products));
   const ten = snapshot.products.slice(0, 10).reduce((clicks, product) => clicks + product.clicks, 0);
   text(byId("top-ten"), snapshot.total_clicks > 0 ? percent(ten / snapshot.total_clicks) : "–");
+  text(byId("state"), completeness(snapshot, QUIET_AFTER));
   const all = snapshot.clicks_per_minute ?? [];
   byId("minutes").hidden = all.length === 0;
   if (all.length > 0) chart.show(Date.parse(snapshot.window_start), all);

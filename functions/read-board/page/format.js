@@ -42,6 +42,23 @@ export function span(ms) {
   return `${Math.round(s / 86400)} days`;
 }
 
+/** The most topic partitions that are named as quiet or behind; `hot top` names as many. */
+const NAMED = 5;
+
+/** Whether a snapshot may still change, and which topic partitions have counted nothing for longer than `longest`. */
+export function completeness(snapshot, longest) {
+  const end = Date.parse(snapshot.window_end);
+  const quiet = Object.entries(snapshot.counted_through ?? {})
+    .map(([partition, minute]) => [partition, Date.parse(minute) + MINUTE])
+    .filter(([, since]) => end - since > longest);
+  const parts = [snapshot.final ? "Final: no more clicks can join." : "May still grow: late clicks can join."];
+  for (const [partition, since] of quiet.slice(0, NAMED)) {
+    parts.push(`${visible(partition)}: nothing counted since ${time(since)}, quiet or behind.`);
+  }
+  if (quiet.length > NAMED) parts.push(`The same for ${plural(quiet.length - NAMED, "more partition")}.`);
+  return parts.join(" ");
+}
+
 /** A window as `15:50 – 16:50 UTC`. */
 export const window = (snapshot) =>
   `${time(Date.parse(snapshot.window_start))} – ${time(Date.parse(snapshot.window_end))} UTC`;

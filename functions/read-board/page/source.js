@@ -8,6 +8,8 @@ const seconds = (name) => 1000 * Number(document.body.dataset[name]);
 export const STEP = seconds("step");
 /** How long after it is due a snapshot is late. */
 export const PATIENCE = seconds("patience");
+/** How long before its window's end a topic partition may have counted its last click, until the page says so. */
+export const QUIET_AFTER = seconds("quietAfter");
 /** From a window's end until its snapshot is due. */
 const DELAY = seconds("snapshotDelay");
 export const DAY = 24 * 60 * MINUTE;

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 
-use hot_products::{Window, schedule};
+use hot_products::{Window, schedule, snapshot::QUIET_AFTER};
 
 use crate::{Board, answer};
 
@@ -38,14 +38,15 @@ const FILES: [(&str, &str, &str); 11] = [
     ("/timeline.js", SCRIPT, include_str!("../page/timeline.js")),
 ];
 
-/// The attributes of the page's body that the server fills in: the path of the pipeline's status, empty for none, and the
-/// schedule of the snapshots, in seconds.
-fn attributes(pipeline: Option<&str>) -> [(&'static str, String); 4] {
+/// The attributes of the page's body that the server fills in: the path of the pipeline's status, empty for none, the
+/// schedule of the snapshots, and when a topic partition is shown as quiet, in seconds.
+fn attributes(pipeline: Option<&str>) -> [(&'static str, String); 5] {
     [
         ("data-pipeline", escaped(pipeline.unwrap_or_default())),
         ("data-step", (Window::STEP_MINUTES * 60).to_string()),
         ("data-snapshot-delay", schedule::SNAPSHOT_DELAY.as_secs().to_string()),
         ("data-patience", schedule::PATIENCE.as_secs().to_string()),
+        ("data-quiet-after", QUIET_AFTER.as_secs().to_string()),
     ]
 }
 
@@ -100,5 +101,6 @@ mod tests {
         let page = filled(FILES[0].2, Some("/status"));
         let attributes = r#"data-pipeline="/status" data-step="300" data-snapshot-delay="70" data-patience="60""#;
         assert!(page.contains(attributes), "{page}");
+        assert!(page.contains(r#"data-quiet-after="300""#), "{page}");
     }
 }

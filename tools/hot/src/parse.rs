@@ -15,6 +15,16 @@ pub(crate) fn duration<D: From<Duration>>(text: &str) -> Result<D, String> {
     duration.map(D::from).map_err(|error| format!("give a duration such as 500ms, 5s or 2m: {error}"))
 }
 
+/// A duration from a minute to an hour.
+pub(crate) fn within_an_hour(text: &str) -> Result<Duration, String> {
+    let taken = duration(text)?;
+    if (Duration::from_mins(1)..=Duration::from_hours(1)).contains(&taken) {
+        Ok(taken)
+    } else {
+        Err("give a duration from 1m to 1h".to_owned())
+    }
+}
+
 /// A number in `range`.
 pub(crate) fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone {
     move |text| {
@@ -66,6 +76,10 @@ mod tests {
         assert_eq!(time("2022-12-27T16:50:00Z"), Ok(UnixMillis(1_672_159_800_000)));
         assert!(time("noon").unwrap_err().contains("RFC 3339"));
         assert_eq!(duration::<Duration>("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(within_an_hour("10m"), Ok(Duration::from_mins(10)));
+        for bad in ["59s", "61m"] {
+            assert_eq!(within_an_hour(bad), Err("give a duration from 1m to 1h".to_owned()), "{bad}");
+        }
         assert!(duration::<Duration>("soon").unwrap_err().starts_with("give a duration such as 500ms"));
     }
 }

@@ -5,9 +5,17 @@ pub(crate) mod product;
 pub(crate) mod rejected;
 pub(crate) mod status;
 
+use std::fmt::Write;
+
 use comfy_table::{Cell, Color};
-use hot_products::{RankedProduct, Snapshot, UnixMillis};
-use terminal::text::{bar, product_cell, table, title};
+use hot_products::{
+    RankedProduct, Snapshot, UnixMillis,
+    snapshot::{CountedPartition, QUIET_AFTER},
+};
+use terminal::text::{bar, product_cell, safe, table, title};
+
+/// The most topic partitions that are named as quiet or behind. The page names as many.
+const MAX_QUIET: usize = 5;
 
 /// A time range of up to a day, such as a window: `2022-12-27 15:50 – 16:50 UTC`.
 pub(crate) fn time_range(from: UnixMillis, to: UnixMillis) -> String {
@@ -45,6 +53,35 @@ pub(crate) fn snapshot_top(snapshot: &Snapshot, limit: usize) -> String {
         products.len(),
         shown as f64 * 100.0 / snapshot.total_clicks as f64,
     )
+}
+
+/// Whether a snapshot may still change, and a line for each topic partition that is quiet or behind.
+pub(crate) fn completeness(snapshot: &Snapshot) -> String {
+    let quiet: Vec<_> = snapshot.quiet_or_behind(QUIET_AFTER).collect();
+    format!("{}\n{}", final_or_not(snapshot.is_final), quiet_partitions(&quiet))
+}
+
+/// Whether a snapshot may still change.
+pub(crate) fn final_or_not(is_final: bool) -> &'static str {
+    if is_final { "Final: no more clicks can join" } else { "May still grow: late clicks can join" }
+}
+
+/// A line for each of the first topic partitions that are quiet or behind, and one for the others.
+pub(crate) fn quiet_partitions(quiet: &[CountedPartition]) -> String {
+    let mut text = String::new();
+    for partition in quiet.iter().take(MAX_QUIET) {
+        let _infallible = writeln!(text, "{}", quiet_partition(partition));
+    }
+    if let Some(more) = quiet.len().checked_sub(MAX_QUIET).filter(|more| *more > 0) {
+        let _infallible = writeln!(text, "the same for {more} more");
+    }
+    text
+}
+
+/// `clicks-3: nothing counted since 16:23, quiet or behind`
+pub(crate) fn quiet_partition(quiet: &CountedPartition) -> String {
+    let since = quiet.newest_minute.end();
+    format!("{}: nothing counted since {}, quiet or behind", safe(&quiet.source), since.utc().format("%H:%M"))
 }
 
 /// The change of a product's rank since the previous snapshot: `▲2`, `▼1`, `=` or `new`.
@@ -95,6 +132,33 @@ mod tests {
         assert_eq!(rows[3], ["4", "=", "p4", "10", &bar(6)]);
         assert!(table.ends_with("100 clicks on 9 products; these 4 have 80.0 % of them\n"), "{table}");
         assert!(snapshot_top(&ranked, 1).ends_with("100 clicks on 9 products; these 1 have 40.0 % of them\n"));
+    }
+
+    #[test]
+    fn a_snapshot_says_whether_it_is_final_and_which_partitions_are_quiet_or_behind() {
+        let window = Window::ended_by(UnixMillis(1_672_159_800_000));
+        let minute = |number| window.minutes().nth(number).unwrap();
+        let mut ranked = Snapshot {
+            window,
+            generated_at: UnixMillis(0),
+            is_final: false,
+            counted_through: [("a\u{1b}-3".to_owned(), minute(32)), ("clicks-0".to_owned(), minute(59))].into(),
+            total_clicks: 1,
+            distinct_products: 1,
+            clicks_per_minute: Vec::new(),
+            products: Vec::new(),
+        };
+        let quiet = "a\\u{1b}-3: nothing counted since 16:23, quiet or behind\n";
+        assert_eq!(completeness(&ranked), format!("May still grow: late clicks can join\n{quiet}"));
+        ranked.is_final = true;
+        assert_eq!(completeness(&ranked), format!("Final: no more clicks can join\n{quiet}"));
+        ranked.counted_through = (0..8).map(|number| (format!("clicks-{number}"), minute(0))).collect();
+        let text = completeness(&ranked);
+        assert_eq!(text.lines().count(), 7, "{text}");
+        assert!(
+            text.ends_with("clicks-4: nothing counted since 15:51, quiet or behind\nthe same for 3 more\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
     Bucket, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window, schedule,
+    snapshot::CountedPartition,
     store::{CountersTable, RejectsTable, SnapshotsTable, StoreError},
 };
 use serde::Serialize;
@@ -37,6 +38,9 @@ pub(crate) struct StackStatus {
     pub(crate) fresh: bool,
     /// The newest snapshot, if there is one.
     pub(crate) newest: Option<NewestSnapshot>,
+    /// How far each topic partition has counted by the end of the newest snapshot's window, by name: those with clicks in
+    /// that window or in the one an hour before.
+    pub(crate) counted_through: Vec<CountedPartition>,
     /// The last windows up to the newest snapshot's, newest first.
     pub(crate) windows: Vec<WindowState>,
     /// The topic partitions with counted clicks in the minutes read, by name.
@@ -55,13 +59,13 @@ impl StackStatus {
     /// # Errors
     /// When snapshots or counters can't be read. Unreadable rejected events are part of the status.
     pub(crate) async fn read(tables: &StackTables, now: UnixMillis, minutes: u64) -> Result<Self, StoreError> {
-        let (newest, windows) = snapshots(&tables.snapshots, now).await?;
+        let (newest, counted_through, windows) = snapshots(&tables.snapshots, now).await?;
         let (sources, counters_read_units) = sources(&tables.counters, now, minutes).await?;
         let rejected = RecentRejects::read(&tables.rejects, now)
             .await
             .unwrap_or_else(|error| RecentRejects::Unreadable { error: error.to_string() });
         let fresh = newest.is_some_and(|newest| !newest.overdue);
-        Ok(Self { at: now, fresh, newest, windows, sources, minutes, counters_read_units, rejected })
+        Ok(Self { at: now, fresh, newest, counted_through, windows, sources, minutes, counters_read_units, rejected })
     }
 }
 
@@ -72,6 +76,9 @@ pub(crate) struct NewestSnapshot {
     pub(crate) window_end: UnixMillis,
     /// When it was ranked.
     pub(crate) generated_at: UnixMillis,
+    /// Whether no more clicks can join it.
+    #[serde(rename = "final")]
+    pub(crate) is_final: bool,
     /// When the next snapshot can be read.
     pub(crate) next_due: UnixMillis,
     /// Whether the next snapshot is overdue.
@@ -93,6 +100,9 @@ pub(crate) struct WindowState {
 pub(crate) struct SnapshotTotals {
     /// When the snapshot was ranked.
     pub(crate) generated_at: UnixMillis,
+    /// Whether no more clicks can join it.
+    #[serde(rename = "final")]
+    pub(crate) is_final: bool,
     /// Clicks in the window.
     pub(crate) total_clicks: u64,
     /// Products with a click in the window.
@@ -161,6 +171,7 @@ pub(crate) fn freshness(newest: &Snapshot, now: UnixMillis) -> NewestSnapshot {
     NewestSnapshot {
         window_end: newest.window.end(),
         generated_at: newest.generated_at,
+        is_final: newest.is_final,
         next_due: schedule::due_at(newest.window.next()),
         overdue: schedule::is_overdue(newest.window, now),
     }
@@ -169,11 +180,22 @@ pub(crate) fn freshness(newest: &Snapshot, now: UnixMillis) -> NewestSnapshot {
 async fn snapshots(
     table: &SnapshotsTable,
     now: UnixMillis,
-) -> Result<(Option<NewestSnapshot>, Vec<WindowState>), StoreError> {
-    let Some(newest) = table.newest().await? else { return Ok((None, Vec::new())) };
+) -> Result<(Option<NewestSnapshot>, Vec<CountedPartition>, Vec<WindowState>), StoreError> {
+    let Some(newest) = table.newest().await? else { return Ok((None, Vec::new(), Vec::new())) };
     let first = (1..WINDOWS).fold(newest.window, |window, _| window.previous());
     let found = table.between(first..=newest.window, WINDOWS, 0).await?;
-    Ok((Some(freshness(&newest, now)), windows(newest.window, &found)))
+    let before = table.get(Window::ended_by(newest.window.start())).await?;
+    let (fresh, windows) = (freshness(&newest, now), windows(newest.window, &found));
+    Ok((Some(fresh), counted_through(newest, before), windows))
+}
+
+/// How far each topic partition has counted by the end of the window of `newest`. One without clicks in it is known from
+/// the snapshot of the hour `before`.
+fn counted_through(mut newest: Snapshot, before: Option<Snapshot>) -> Vec<CountedPartition> {
+    for (partition, minute) in before.into_iter().flat_map(|before| before.counted_through) {
+        newest.counted_through.entry(partition).or_insert(minute);
+    }
+    newest.partitions().collect()
 }
 
 /// The last windows up to `newest`, newest first, with the totals of the snapshots `found`.
@@ -184,6 +206,7 @@ fn windows(newest: Window, found: &[Snapshot]) -> Vec<WindowState> {
             window_end: window.end(),
             totals: found.iter().find(|snapshot| snapshot.window == window).map(|snapshot| SnapshotTotals {
                 generated_at: snapshot.generated_at,
+                is_final: snapshot.is_final,
                 total_clicks: snapshot.total_clicks,
                 distinct_products: snapshot.distinct_products,
             }),
@@ -256,6 +279,24 @@ mod tests {
         assert!(!overdue("2022-12-27T16:57:10Z"));
         assert!(overdue("2022-12-27T16:57:11Z"));
         assert!(!overdue("2022-12-27T16:00:00Z"), "this machine's clock is slow");
+    }
+
+    #[test]
+    fn a_partition_without_clicks_in_the_newest_window_is_known_from_the_hour_before() {
+        let (mut before, mut newest) = (snapshot("2022-12-27T15:50:00Z"), snapshot("2022-12-27T16:50:00Z"));
+        let counted = |minutes: &[(&str, &str)]| {
+            minutes.iter().map(|(name, minute)| ((*name).to_owned(), Minute::of(at(minute)))).collect()
+        };
+        before.counted_through = counted(&[("a", "2022-12-27T15:49:00Z"), ("b", "2022-12-27T15:19:00Z")]);
+        newest.counted_through = counted(&[("a", "2022-12-27T16:49:00Z")]);
+        let seconds = |before| -> Vec<(String, u64)> {
+            counted_through(newest.clone(), before)
+                .into_iter()
+                .map(|found| (found.source, found.quiet_seconds))
+                .collect()
+        };
+        assert_eq!(seconds(Some(before)), [("a".to_owned(), 0), ("b".to_owned(), 90 * 60)]);
+        assert_eq!(seconds(None), [("a".to_owned(), 0)]);
     }
 
     #[test]

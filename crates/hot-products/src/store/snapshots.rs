@@ -82,7 +82,7 @@ impl SnapshotsTable {
     }
 
     /// The snapshots of `windows`, oldest first: at most `limit` snapshots, with at most the first `products` products of
-    /// each and without their clicks per minute.
+    /// each, without their clicks per minute and how far each partition has counted.
     ///
     /// # Errors
     /// If a read failed after all retries, or an item is not a snapshot.

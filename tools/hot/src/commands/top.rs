@@ -33,6 +33,10 @@ Examples:
 /// Reads the snapshots of a stack in AWS, with the usual credentials, or of a local endpoint. Each snapshot is one query.
 /// Exits with 1 if there is no snapshot.
 ///
+/// Says whether the snapshot is final or may still grow, and which topic partitions counted nothing in the last five
+/// minutes of its window or longer. They had no clicks, or are behind: the tables can't tell, but `hot topic --group` and
+/// the lag metric can.
+///
 /// With --watch, reads again when the next snapshot is due, and every 5 seconds while it is overdue. On a terminal the
 /// newest snapshot replaces the one before; elsewhere each new snapshot is printed once. Ctrl-C ends it, with exit code 0.
 #[derive(Args)]
@@ -91,7 +95,7 @@ impl Output {
     fn snapshot(self, snapshot: &Snapshot) -> Result<()> {
         match self {
             Self::Json => print(&serde_json::to_string(snapshot)?),
-            Self::Tables => print(&show::snapshot(snapshot)),
+            Self::Tables => print(&format!("{}{}", show::snapshot(snapshot), show::completeness(snapshot))),
             Self::Screen => Ok(()),
         }
     }
@@ -142,7 +146,10 @@ fn redraw(snapshot: Option<&Snapshot>, problem: Option<&str>) -> Result<()> {
     let mut text = String::new();
     if let Some(snapshot) = snapshot {
         let rows = Term::stdout().size_checked().map_or(usize::MAX, |(rows, _)| usize::from(rows));
-        text = show::snapshot_top(snapshot, rows.saturating_sub(FRAME_LINES).max(1));
+        let completeness = show::completeness(snapshot);
+        let others = FRAME_LINES + completeness.lines().count();
+        text = show::snapshot_top(snapshot, rows.saturating_sub(others).max(1));
+        text.push_str(&completeness);
         text.push_str(&show::status::freshness_line(&freshness(snapshot, now), now));
     }
     if let Some(problem) = problem {

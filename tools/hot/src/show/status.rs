@@ -3,10 +3,10 @@
 use std::{fmt::Write, time::Duration};
 
 use comfy_table::Cell;
-use hot_products::{UnixMillis, Window, time::bound};
+use hot_products::{UnixMillis, Window, snapshot::QUIET_AFTER, time::bound};
 use terminal::text::{bad, duration, good, safe, table, title};
 
-use super::time_range;
+use super::{final_or_not, quiet_partitions, time_range};
 use crate::status::{NewestSnapshot, RecentRejects, StackStatus};
 
 /// The whole status.
@@ -14,10 +14,15 @@ pub(crate) fn status(status: &StackStatus) -> String {
     let mut text = String::new();
     let _infallible = match &status.newest {
         None => writeln!(text, "{}", bad("No snapshot yet")),
-        Some(newest) => writeln!(text, "{}", freshness_line(newest, status.at)),
+        Some(newest) => {
+            let mut quiet = status.counted_through.clone();
+            quiet.retain(|partition| partition.is_quiet_for(QUIET_AFTER));
+            let (fresh, is_final) = (freshness_line(newest, status.at), final_or_not(newest.is_final));
+            write!(text, "{fresh}\n{is_final}\n{}", quiet_partitions(&quiet))
+        }
     };
     if !status.windows.is_empty() {
-        let mut rows = table(["window end", "made", "clicks", "products"], &[2, 3]);
+        let mut rows = table(["window end", "made", "clicks", "products", "final"], &[2, 3]);
         for window in &status.windows {
             let end = Cell::new(bound(window.window_end));
             rows.add_row(match window.totals {
@@ -26,8 +31,9 @@ pub(crate) fn status(status: &StackStatus) -> String {
                     Cell::new(bound(totals.generated_at)),
                     Cell::new(totals.total_clicks),
                     Cell::new(totals.distinct_products),
+                    Cell::new(if totals.is_final { "yes" } else { "may grow" }),
                 ],
-                None => [end, Cell::new("no snapshot"), Cell::new("–"), Cell::new("–")],
+                None => [end, Cell::new("no snapshot"), Cell::new("–"), Cell::new("–"), Cell::new("–")],
             });
         }
         let _infallible = writeln!(text, "\n{}\n{rows}", title("Snapshots"));
@@ -97,7 +103,7 @@ fn recent_rejects(rejects: &RecentRejects) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hot_products::Snapshot;
+    use hot_products::{Minute, Snapshot};
 
     use super::*;
     use crate::status::freshness;
@@ -112,7 +118,7 @@ mod tests {
             window: Window::ended_by(at("2022-12-27T16:50:00Z")),
             generated_at: at("2022-12-27T16:51:00Z"),
             is_final: false,
-            counted_through: std::collections::BTreeMap::new(),
+            counted_through: BTreeMap::from([("clicks-3".to_owned(), Minute::of(at("2022-12-27T16:22:00Z")))]),
             total_clicks: 7,
             distinct_products: 2,
             clicks_per_minute: Vec::new(),
@@ -122,6 +128,7 @@ mod tests {
             at: at("2022-12-27T16:52:00Z"),
             fresh: false,
             newest: None,
+            counted_through: Vec::new(),
             windows: Vec::new(),
             sources: Vec::new(),
             minutes: 10,
@@ -133,6 +140,7 @@ mod tests {
         assert!(text.ends_with("unknown: no\\u{1b}\n"), "{text}");
 
         status.newest = Some(freshness(&snapshot, status.at));
+        status.counted_through = snapshot.partitions().collect();
         status.rejected = RecentRejects::Read {
             records: 5,
             by_reason: BTreeMap::from([("no_value".to_owned(), 2), ("not_json".to_owned(), 3)]),
@@ -142,6 +150,9 @@ mod tests {
         let text = super::status(&status);
         assert!(text.starts_with("Fresh: the newest snapshot, of 2022-12-27 15:50 – 16:50 UTC, was made at"), "{text}");
         assert!(text.contains("the next is due at 2022-12-27T16:56:10Z, in 4m 10s\n"), "{text}");
+        let completeness =
+            "May still grow: late clicks can join\nclicks-3: nothing counted since 16:23, quiet or behind\n";
+        assert!(text.contains(completeness), "{text}");
         assert!(text.contains("at least 5 records: 2 no_value, 3 not_json; hot rejects reads all"), "{text}");
         status.at = at("2022-12-27T17:00:00Z");
         assert!(
