@@ -569,10 +569,10 @@ async fn a_history_that_is_too_long_for_one_answer_goes_on() {
         // An id grows sixfold in JSON, and to seven times its length in the JSON of Lambda's payload.
         ("control", 40, (100, '\u{1}'), 39),
         // Twofold, and fourfold.
-        ("quotes", 100, (100, '"'), 60),
-        ("backslashes", 100, (100, '\\'), 60),
-        ("letters", 250, (100, 'x'), 240),
-        ("accents", 250, (100, 'é'), 240),
+        ("quotes", 60, (100, '"'), 59),
+        ("backslashes", 60, (100, '\\'), 59),
+        ("letters", 190, (100, 'x'), 189),
+        ("accents", 190, (100, 'é'), 189),
     ] {
         fill(&embedded, stack, windows, products).await;
         let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint(), "--stack", stack]);
