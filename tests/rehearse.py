@@ -328,8 +328,11 @@ def count(check, stack, group, name, what):
         note = notes.get((source, min(offset for offset, _ in rejected)), {})
         check(
             f"{name}.json, {what}: the rejected records of {source} are stored with offsets and reasons",
-            ([offset for offset, _ in rejected], collections.Counter(reason for _, reason in rejected)),
-            ([int(o) for o in note.get("offsets", [])], {r: int(n) for r, n in note.get("reasons", {}).items()}),
+            (sorted(rejected), collections.Counter(reason for _, reason in rejected)),
+            (
+                sorted((int(offset), reason) for reason, offsets in note.get("offsets", {}).items() for offset in offsets),
+                {reason: int(records) for reason, records in note.get("reasons", {}).items()},
+            ),
         )
     return {key: summary.get(key, 0) for key in expected}
 
