@@ -166,7 +166,7 @@ fn id(random: &mut ChaCha8Rng) -> String {
 /// A record's value, and what must happen to it.
 fn value(random: &mut ChaCha8Rng) -> (Vec<u8>, Fate) {
     let (minutes, time_fate) = match random.random_range(0..20) {
-        0 => (random.random_range(-100_000..-121), Fate::Stale),
+        0 => (random.random_range(-100_000..-1_441), Fate::Stale),
         1 => (random.random_range(7..100_000), Fate::Rejected),
         _ => (random.random_range(-118..4), Fate::Counted),
     };
@@ -637,7 +637,7 @@ async fn mutated_records_never_fail_an_invocation() {
     }
     assert!(noted == left_out, "{} of {} rejected records are noted", noted.len(), left_out.len());
     let mut stored = 0;
-    for minutes in -121..=6 {
+    for minutes in -1_441..=6 {
         let (counts, _) = shop.minute(Minute::of(UnixMillis(NOW.0 + minutes * 60_000))).await;
         stored += counts.values().sum::<u64>();
     }
