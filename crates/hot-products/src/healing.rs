@@ -28,6 +28,10 @@ pub const MAX_WRITE_TIME: Duration = Duration::from_mins(5);
 /// age its final ranking is due. That leaves 26 minutes in which a failed run can be repeated.
 pub const MIN_RETENTION_MARGIN: Duration = Duration::from_hours(2);
 
+/// How far back a run looks for windows to rank, at most: it reads two items for each day. A larger `MAX_EVENT_AGE` counts
+/// older clicks, but does not rank their windows again by itself.
+pub const MAX_LOOKBACK: Duration = Duration::from_hours(31 * 24);
+
 /// How many windows a run ranks besides the one that is due.
 pub const MAX_EXTRA_WINDOWS: usize = 12;
 

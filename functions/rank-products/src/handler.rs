@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
     Bucket, Clock, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window,
-    healing::{LateClicks, RankingRecord, plan},
+    healing::{LateClicks, MAX_LOOKBACK, RankingRecord, plan},
     metrics::{self, Unit},
     ranking::{Ranking, RankingContext, ShardCounters},
     store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
@@ -150,7 +150,8 @@ impl RankProducts {
             let since = bound(lifetimes.expires_from(due));
             return Err(RankError::Expired { window_end: bound(due.end()), since });
         }
-        let oldest = lifetimes.oldest_complete(now).min(due);
+        let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
+        let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
         // Before the counters: what is noted later is compared with what this run has known.
         let late = self.counters.late_clicks(oldest, due).await?;
         let records = self.snapshots.rankings(oldest, due).await?;
