@@ -48,9 +48,10 @@ pub fn print(line: &str) -> Result<()> {
 /// Prints a message on standard error: an error, a warning or a note. The text is made safe for a terminal first, since
 /// it may come from a table or a server.
 pub fn complain(message: impl Display) {
-    let line = message_line(PROGRAM.get().copied(), &message.to_string());
-    // Nothing is left to report that standard error is closed.
-    let _closed = writeln!(io::stderr(), "{line}");
+    let line = message_line(PROGRAM.get().copied(), &message.to_string()) + "\n";
+    // One write, so that programs that share the output do not mix their lines. Nothing is left to report that standard
+    // error is closed.
+    let _closed = io::stderr().write_all(line.as_bytes());
 }
 
 fn message_line(program: Option<&str>, message: &str) -> String {
