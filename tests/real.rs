@@ -1,7 +1,11 @@
 //! The product with real services: DynamoDB Local compared with the embedded DynamoDB, and Apache Kafka with `hot kafka` and
-//! the served function. Run it with `make test-real`. It needs Java, Maven, which downloads the services, and `cargo-lambda`.
+//! the served functions. Run it with `make test-real`. It needs Java, Maven, which downloads the services, and `cargo-lambda`.
 
 #[path = "real/engines.rs"]
 mod engines;
+#[path = "real/invoke.rs"]
+mod invoke;
+#[path = "real/records.rs"]
+mod records;
 #[path = "real/topic.rs"]
 mod topic;

@@ -1,25 +1,38 @@
 //! What all clients share: librdkafka's log, and the metadata of topics.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use rdkafka::{
-    ClientContext,
+    ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     metadata::{Metadata, MetadataTopic},
 };
 use terminal::text::{complain, safe};
 
 /// How long to wait for the brokers' response to one request.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for the next record of a partition that has one.
+pub(crate) const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The group of clients that read records without a group. It has no members and commits nothing.
+pub(crate) const READER: &str = "hot-topic";
+
+/// How long to wait between two requests to a group's coordinator.
+const COORDINATOR_WAIT: Duration = Duration::from_millis(250);
+/// How often to repeat a request to a group's coordinator.
+const COORDINATOR_TRIES: u32 = 40;
 
 /// Prints librdkafka's warnings and errors to standard error, and keeps the last one.
 #[derive(Debug, Default)]
@@ -95,6 +108,52 @@ pub(crate) fn metadata(client: &BaseConsumer<Log>, topic: Option<&str>) -> Resul
         }
     }
     Ok(metadata)
+}
+
+/// The offsets that the client's group reads next, by partition. A partition without a commit is not in it.
+///
+/// # Errors
+/// When the group's coordinator can't be reached or refuses.
+pub(crate) fn committed<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partitions: impl IntoIterator<Item = i32>,
+) -> Result<BTreeMap<i32, i64>> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, partition);
+    }
+    let list = ask_coordinator(|| client.committed_offsets(list.clone(), RESPONSE_TIMEOUT))
+        .with_context(|| format!("can't get the group's offsets of {topic}"))?;
+    let mut committed = BTreeMap::new();
+    for one in list.elements() {
+        one.error().with_context(|| format!("can't get the group's offset of {topic}-{}", one.partition()))?;
+        if let Offset::Offset(offset) = one.offset() {
+            committed.insert(one.partition(), offset);
+        }
+    }
+    Ok(committed)
+}
+
+/// Repeats `request` while the group's coordinator moves or loads the commits, as it does after a broker has started.
+pub(crate) fn ask_coordinator<T>(mut request: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    use RDKafkaErrorCode::{
+        BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator,
+    };
+    let mut tries = 0;
+    loop {
+        let result = request();
+        let code = result.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let is_temporary = matches!(
+            code,
+            Some(BrokerTransportFailure | CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+        );
+        if !is_temporary || tries == COORDINATOR_TRIES {
+            return result;
+        }
+        tries += 1;
+        thread::sleep(COORDINATOR_WAIT);
+    }
 }
 
 /// Prints `text` as one line to standard error, with line breaks escaped.

@@ -6,7 +6,8 @@
 //!
 //! When a rebalance revokes a partition, its buffered records are dropped, and records in flight are not committed. The
 //! new owner starts at the last commit. So a record may be delivered twice, even by two members at the same time, but no
-//! record is skipped.
+//! record is skipped. A group that starts at the end of the topic commits that end when it is assigned a partition, before
+//! it reads, so that this also holds until its first delivery.
 
 mod buffer;
 mod commits;
@@ -68,7 +69,7 @@ pub struct SourceOptions {
 pub enum StartOffset {
     /// At the oldest record.
     Earliest,
-    /// After the newest record.
+    /// After the newest record at the time of its first assignment, which it commits then.
     Latest,
 }
 
@@ -86,23 +87,20 @@ pub struct Delivered {
 /// Delivers the topic's records to `function` until `stop` is ready and the invocation in progress has ended.
 ///
 /// # Errors
-/// When there is no such topic or the settings are wrong; later, only when Kafka's client fails for good.
+/// When there is no such topic or the settings are wrong; later, only when Kafka's client fails for good,
+/// or a group that starts at the end can't commit where that is.
 pub async fn run(
     cluster: &Cluster,
     function: &Function,
     options: &SourceOptions,
     stop: impl Future<Output = ()>,
 ) -> Result<Delivered> {
-    let start = match options.start {
-        StartOffset::Earliest => "earliest",
-        StartOffset::Latest => "latest",
-    };
-    let defaults = [
-        ("auto.offset.reset", start),
-        // A pause discards what librdkafka has fetched ahead, so it should not fetch much.
-        ("queued.min.messages", "10000"),
-    ];
+    // A pause discards what librdkafka has fetched ahead, so it should not fetch much.
+    let defaults = [("queued.min.messages", "10000")];
     let fixed = [
+        // Also for a group that starts at the end: it commits the end when it is assigned. So this is for a commit whose
+        // record was deleted, and nothing that was written since is skipped.
+        ("auto.offset.reset", "earliest"),
         ("group.id", options.group.as_str()),
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
@@ -111,7 +109,8 @@ pub async fn run(
     let config = cluster.config(&defaults, &fixed)?;
     // Fails if there is no such topic. The consumer below would wait for the topic without end.
     metadata(&create(&cluster.config(&[], &[])?, Log::default())?, Some(&options.topic))?;
-    let consumer: StreamConsumer<RebalanceContext> = create(&config, RebalanceContext::default())?;
+    let context = RebalanceContext::new(options.topic.clone(), options.start);
+    let consumer: StreamConsumer<RebalanceContext> = create(&config, context)?;
     consumer.subscribe(&[&options.topic])?;
     print_line(&format!("{} as group {} to {}", options.topic, options.group, function.url()));
     let source = EventSource {
@@ -170,7 +169,7 @@ impl EventSource<'_> {
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
         loop {
-            self.handle_rebalances();
+            self.handle_rebalances()?;
             if stopping && !matches!(&self.delivery, Some(Delivery { state: DeliveryState::Invoked(_), .. })) {
                 break;
             }
@@ -189,7 +188,7 @@ impl EventSource<'_> {
                         let record = BufferedRecord::from(&message);
                         // The message may be of a partition that was assigned a moment ago.
                         drop(message);
-                        self.handle_rebalances();
+                        self.handle_rebalances()?;
                         self.buffer.push(record);
                         self.window.get_or_insert_with(|| BatchWindow::Open(Box::pin(sleep(self.options.window))));
                     }
@@ -197,10 +196,12 @@ impl EventSource<'_> {
                     // librdkafka retries after all other errors.
                     Err(error) => print_line(&error.to_string()),
                 },
+                // The loop begins with the rebalances. Without this, it would handle them when the next record arrives.
+                () = self.consumer.context().changed() => {}
                 () = elapsed(&mut self.window) => self.window = Some(BatchWindow::Elapsed),
                 result = progress(&mut self.delivery) => {
                     // First, because a partition that was revoked a moment ago must not be committed.
-                    self.handle_rebalances();
+                    self.handle_rebalances()?;
                     match (self.delivery.take(), result) {
                         (Some(Delivery { batch, failures, .. }), None) => self.invoke(batch, failures),
                         (Some(Delivery { batch, .. }), Some(Ok(response))) => self.succeeded(&batch, &response),
@@ -264,7 +265,10 @@ impl EventSource<'_> {
     }
 
     /// Handles the rebalances since the last call, in order.
-    fn handle_rebalances(&mut self) {
+    ///
+    /// # Errors
+    /// When the group's start could not be committed.
+    fn handle_rebalances(&mut self) -> Result<()> {
         for event in self.consumer.context().take() {
             match event {
                 RebalanceEvent::Assigned(partitions) => {
@@ -279,8 +283,10 @@ impl EventSource<'_> {
                     }
                     self.commits.revoke(&partitions);
                 }
+                RebalanceEvent::Failed(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// Pauses reading when several batches are waiting, and resumes when one is left. In between, changes nothing: a pause

@@ -70,7 +70,7 @@ pub(crate) struct SourceArgs {
 enum Start {
     /// At the oldest record
     Earliest,
-    /// At the next record that is written
+    /// After the newest record; the first assignment commits that place, so that a restart skips nothing
     Latest,
 }
 

@@ -1,6 +1,6 @@
 //! Reading what the brokers know.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use hot_products::{Event, Reason, UnixMillis};
@@ -13,20 +13,9 @@ use rdkafka::{
 
 use super::{BrokerView, ClusterView, PartitionView, Query, RecordContent, RecordView, TopicView};
 use crate::{
-    client::{Log, RESPONSE_TIMEOUT, metadata},
+    client::{Log, READER, RECORD_TIMEOUT, RESPONSE_TIMEOUT, committed, metadata},
     cluster::{Cluster, create},
 };
-
-/// How long to wait for the next record of a partition that has one.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long to wait between two requests to a group's coordinator.
-const COORDINATOR_WAIT: Duration = Duration::from_millis(250);
-/// How often to repeat a request to a group's coordinator.
-const COORDINATOR_TRIES: u32 = 40;
-
-/// The group that reads the newest records. It has no members and commits nothing.
-const READER: &str = "hot-topic";
 
 /// Reads what `query` asks for.
 ///
@@ -94,39 +83,6 @@ fn is_internal(topic: &str) -> bool {
 /// count.
 pub(super) fn lag(first: i64, end: i64, committed: Option<i64>) -> i64 {
     (end - committed.unwrap_or(first).max(first)).max(0)
-}
-
-fn committed(
-    client: &BaseConsumer<Log>,
-    topic: &str,
-    partitions: impl Iterator<Item = i32>,
-) -> Result<BTreeMap<i32, i64>> {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition(topic, partition);
-    }
-    let mut tries = 0;
-    let list = loop {
-        match client.committed_offsets(list.clone(), RESPONSE_TIMEOUT) {
-            // For a while after a broker starts, the group's coordinator moves or loads the commits.
-            Err(error) if is_moving(&error) && tries < COORDINATOR_TRIES => tries += 1,
-            list => break list.with_context(|| format!("can't get the group's offsets of {topic}"))?,
-        }
-        thread::sleep(COORDINATOR_WAIT);
-    };
-    let mut committed = BTreeMap::new();
-    for one in list.elements() {
-        one.error().with_context(|| format!("can't get the group's offset of {topic}-{}", one.partition()))?;
-        if let Offset::Offset(offset) = one.offset() {
-            committed.insert(one.partition(), offset);
-        }
-    }
-    Ok(committed)
-}
-
-fn is_moving(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    matches!(error.rdkafka_error_code(), Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
 }
 
 /// The newest `count` records of a topic by their timestamps in Kafka, oldest first.
