@@ -1,4 +1,4 @@
-//! Where a group starts.
+//! Where a group starts, and single records of a topic.
 
 use std::{
     io::Write,
@@ -93,4 +93,33 @@ async fn a_group_that_starts_at_the_end_skips_nothing_if_it_restarts_before_its_
     let mut delivered = delivered.lock().unwrap().clone();
     delivered.sort_unstable();
     assert_eq!(delivered, ["at last", "while it was down", "while the second was down"]);
+}
+
+#[test]
+fn one_record_is_shown_as_it_was_written() {
+    let kafka = Kafka::start();
+    let brokers = kafka.brokers();
+    let event = br#"{"event_time":1672131001234,"product_id":"p1","action":"click","user_id":"u_1"}"#;
+    produce(&brokers, "shown", 1, &[&event[..], b"\n\xff\x00 no text\n"].concat());
+    let show = |more: &[&str]| {
+        let mut command = hot(["topic", "--brokers", &brokers, "--topic", "shown"]);
+        command.args(more);
+        command
+    };
+    let json = run(&mut show(&["--partition", "0", "--offset", "0", "--json"]));
+    let record: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(record["value"]["text"].as_str().unwrap().as_bytes(), event);
+    assert_eq!(record["key"]["text"], "p1");
+    assert_eq!((&record["partition"], &record["offset"]), (&0.into(), &0.into()));
+    assert_eq!((&record["timestamp_by"], &record["read_as"]["action"]), (&"producer".into(), &"click".into()));
+    let text = run(&mut show(&["--partition", "0", "--offset", "1"]));
+    assert!(text.contains("rejected: not_json") && text.contains("in Base64: /wAgbm8gdGV4dA=="), "{text}");
+    for (partition, offset, message) in [
+        ("1", "0", "shown has no partition 1: it has 1, from 0 to 0"),
+        ("0", "2", "shown-0 has no record at offset 2 yet: it has the offsets from 0 to 1"),
+    ] {
+        let output = show(&["--partition", partition, "--offset", offset]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(message), "{error}");
+    }
 }

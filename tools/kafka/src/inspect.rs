@@ -1,14 +1,19 @@
 //! Inspecting a cluster: its topics, their partitions, a group's lag, and the newest records.
 //!
-//! A record is shown as the functions see it: time, product and action, or why it would be rejected. Its raw text is
-//! never shown, because it names users.
+//! A record is shown as the functions see it: time, product and action, or why it would be rejected. Its raw text names
+//! users. Only [`original`] shows it, for one record that the caller asks for.
 
+mod original;
 mod read;
 mod table;
 
 use serde::Serialize;
 
-pub use self::{read::inspect, table::table};
+pub use self::{
+    original::{Bytes, OriginalHeader, OriginalRecord, original, original_text},
+    read::inspect,
+    table::table,
+};
 
 /// What to inspect.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,7 +3,6 @@
 //! - [`source`] does the work of Lambda's event source mapping: it reads a topic with a consumer group and invokes a
 //!   function with batches. Start reading there. [`invoke`] calls the function.
 //! - [`produce`] fills a topic with the lines of a file.
-//! - [`inspect`] shows brokers, topics, a group's lag and the newest records.
 //!
 //! All of them take a [`Cluster`]: brokers, and any of librdkafka's settings.
 

@@ -28,7 +28,8 @@ Examples:
 /// Shows how many records of each topic partition were rejected for each reason, their first offsets, and samples. Each
 /// record counts once, however many batches hold it. A sample shows what kind of value the record had: of a JSON object the
 /// fields of an event and the names and types of other fields, otherwise length and hash. Nothing else of a value is stored,
-/// so no user's id is. The original records are in Kafka at these offsets, for as long as Kafka keeps them.
+/// so no user's id is. The original records are in Kafka at these offsets, for as long as Kafka keeps them:
+/// `hot topic --topic clicks --partition 3 --offset 102` shows one.
 ///
 /// Scans the whole table, which holds the rejected events of 14 days with one item for each topic partition and batch.
 /// The scan costs half a read unit for each 4 KB, however few events it finds. A terminal shows its progress.
