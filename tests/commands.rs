@@ -239,6 +239,9 @@ fn the_server_keeps_its_tables_in_a_folder_and_top_fails_without_a_snapshot() {
     assert_eq!(tables(server.endpoint(), "other").matches("existing other-").count(), 3);
 }
 
+/// An audit that fails before it reaches a broker.
+const AUDIT: [&str; 5] = ["audit", "--brokers", "127.0.0.1:1", "--topic", "clicks"];
+
 const MEDIUM: [&str; 7] = ["cost", "--clicks-per-second", "1000", "--partitions", "12", "--products", "20000"];
 
 fn json(args: &[&str]) -> Value {
@@ -351,6 +354,18 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         (&["cost", "--clicks-per-second", "1"], 2, "--partitions"),
         (&["scale", "--shards", "8"], 2, "unexpected argument '--shards'"),
         (&["scale", "--partitions", "0"], 2, "--partitions"),
+        (&["topic", "--brokers", "b:1", "--topic", "clicks", "--partition", "1"], 2, "--offset"),
+        (&["topic", "--brokers", "b:1", "--topic", "clicks", "--partition", "1", "--offset=-2"], 2, "0.."),
+        (&["audit", "--brokers", "b:1"], 2, "--topic"),
+        (
+            &[&AUDIT[..], &["--from", "2022-12-27T16:00:00Z", "--to", "2022-12-27T16:00:59Z"]].concat(),
+            1,
+            "no whole minute",
+        ),
+        (&[&AUDIT[..], &["--to", "9022-12-27T16:00:00Z"]].concat(), 1, "in the future"),
+        (&[&AUDIT[..], &["--minutes", "5", "--from", "2022-12-27T16:00:00Z"]].concat(), 2, "cannot be used with"),
+        (&[&AUDIT[..], &["--retention", "25h"]].concat(), 1, "must exceed MAX_EVENT_AGE"),
+        (&[&AUDIT[..], &["--max-lag", "25h"]].concat(), 1, "--max-lag must not exceed"),
         (&[], 2, "Usage"),
     ] {
         let output = run(args);
@@ -370,7 +385,7 @@ fn help_teaches_the_first_steps_and_lists_the_commands_that_need_kafka() {
         assert!(help.contains(text), "{help}");
     }
     // `cargo test` builds them. Tests of the crate `hot` show what a build without them says.
-    for command in ["kafka", "produce", "topic"] {
+    for command in ["audit", "kafka", "produce", "topic"] {
         assert!(help.lines().any(|line| line.split_whitespace().next() == Some(command)), "{help}");
         let output = run(&[command]);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));

@@ -111,7 +111,7 @@ impl DynamoDbLocal {
 pub struct Kafka {
     _process: Process,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Kafka {
@@ -150,12 +150,26 @@ impl Kafka {
         let mut java = java(&jars);
         let mut process = Process::start("Kafka", java.arg("kafka.Kafka").arg(&properties), &folder.path().join("log"));
         process.listens(port);
-        Self { _process: process, port, _folder: folder }
+        Self { _process: process, port, folder }
     }
 
     /// Its address, for `--brokers`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Deletes the records of a partition before the offset `before`, as Kafka's retention does.
+    ///
+    /// # Panics
+    /// If Kafka's tool fails.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let file = self.folder.path().join("delete.json");
+        let json = format!(
+            r#"{{"version":1,"partitions":[{{"topic":"{topic}","partition":{partition},"offset":{before}}}]}}"#
+        );
+        fs::write(&file, json).expect("a temporary folder is writable");
+        let tool = ["org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server"];
+        run(java(&jars("kafka")).args(tool).arg(self.brokers()).arg("--offset-json-file").arg(file));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The product with real services: DynamoDB Local compared with the embedded DynamoDB, and Apache Kafka with `hot kafka` and
 //! the served functions. Run it with `make test-real`. It needs Java, Maven, which downloads the services, and `cargo-lambda`.
 
+#[path = "real/audit.rs"]
+mod audit;
 #[path = "real/engines.rs"]
 mod engines;
 #[path = "real/invoke.rs"]

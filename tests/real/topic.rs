@@ -172,6 +172,11 @@ async fn every_click_of_a_topic_counts_once_despite_kills() {
 
     let counts = counted(&dynamodb.client(), &tables.counters).await;
     assert_eq!(counts, groups.counts, "a click was lost or counted twice");
+    let (endpoint, stack) = (dynamodb.endpoint(), ["--stack", STACK]);
+    let mut audit =
+        hot(["audit", "--brokers", &brokers, "--topic", TOPIC, "--group", GROUP, "--endpoint-url", &endpoint]);
+    let audit: Value = serde_json::from_str(&run(audit.args(stack).arg("--json"))).unwrap();
+    assert_eq!((&audit["records"], &audit["clicks"]), (&LINES.into(), &groups.clicks.into()), "{audit}");
     let rejected = rejected(&dynamodb.client(), &tables.rejects).await;
     assert_eq!(rejected.len() as u64, groups.broken, "each broken record is stored");
 

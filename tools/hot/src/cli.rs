@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn the_kafka_commands_are_listed_where_they_are_built() {
         let names: Vec<String> = commands().iter().map(|command| command.get_name().to_owned()).collect();
-        assert!(["kafka", "produce", "topic"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
+        assert!(
+            ["audit", "kafka", "produce", "topic"].iter().all(|name| names.contains(&(*name).to_owned())),
+            "{names:?}"
+        );
         assert!(Cli::command().get_after_help().is_none());
     }
 
@@ -137,7 +140,9 @@ mod tests {
         assert!(!names.iter().any(|name| name == "kafka"), "{names:?}");
         let help = Cli::command().render_help().to_string();
         assert!(help.contains("--features kafka"), "{help}");
-        for arguments in [&["kafka", "--help"][..], &["produce", "--brokers", "b:1", "-X", "a=b"], &["topic"]] {
+        for arguments in
+            [&["kafka", "--help"][..], &["produce", "--brokers", "b:1", "-X", "a=b"], &["topic"], &["audit"]]
+        {
             let cli = Cli::try_parse_from([&["hot"], arguments].concat()).expect("any arguments are accepted");
             let error = cli.command.run().await.expect_err("the command is not built").to_string();
             assert!(error.contains(&format!("`{}`", arguments[0])) && error.contains("--features kafka"), "{error}");

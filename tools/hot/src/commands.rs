@@ -16,6 +16,8 @@ pub(crate) mod tables;
 pub(crate) mod top;
 
 #[cfg(feature = "kafka")]
+mod audit;
+#[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
 mod produce;

@@ -4,6 +4,8 @@
 //! is in `show`.
 
 mod arguments;
+#[cfg(feature = "kafka")]
+mod audit;
 mod aws;
 mod cli;
 mod commands;

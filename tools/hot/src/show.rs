@@ -1,5 +1,7 @@
 //! What the commands print for people. Every id and message from a table is made safe for a terminal.
 
+#[cfg(feature = "kafka")]
+pub(crate) mod audit;
 pub(crate) mod costs;
 pub(crate) mod product;
 pub(crate) mod rejected;

@@ -3,6 +3,8 @@
 //! - [`source`] does the work of Lambda's event source mapping: it reads a topic with a consumer group and invokes a
 //!   function with batches. Start reading there. [`invoke`] calls the function.
 //! - [`produce`] fills a topic with the lines of a file.
+//! - [`inspect`] shows brokers, topics, a group's lag, the newest records, and one record as it was written.
+//! - [`records`] reads the records of a time.
 //!
 //! All of them take a [`Cluster`]: brokers, and any of librdkafka's settings.
 
@@ -11,6 +13,7 @@ mod cluster;
 pub mod inspect;
 pub mod invoke;
 pub mod produce;
+pub mod records;
 pub mod source;
 
 pub use cluster::{Cluster, Setting};

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{kafka, produce, topic};
+use super::{audit, kafka, produce, topic};
 
 #[derive(Subcommand)]
 pub(crate) enum KafkaCommand {
     Kafka(kafka::SourceArgs),
     Produce(produce::ProduceArgs),
     Topic(topic::TopicArgs),
+    Audit(audit::AuditArgs),
 }
 
 impl KafkaCommand {
@@ -18,6 +19,7 @@ impl KafkaCommand {
             Self::Kafka(args) => kafka::run(&args).await,
             Self::Produce(args) => produce::run(&args).await,
             Self::Topic(args) => topic::run(&args),
+            Self::Audit(args) => audit::run(&args).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 /// What `hot --help` says about them.
 pub(crate) const HELP: &str = "\
-The commands kafka, produce and topic are not in this build. They need the cargo feature `kafka`.
+The commands kafka, produce, topic and audit are not in this build. They need the cargo feature `kafka`.
 Its build needs a C compiler, make and perl:
 
   cargo run --package hot --features kafka -- kafka --help";
@@ -20,6 +20,8 @@ pub(crate) enum KafkaCommand {
     Produce(AnyArgs),
     #[command(hide = true, disable_help_flag = true, about = HELP)]
     Topic(AnyArgs),
+    #[command(hide = true, disable_help_flag = true, about = HELP)]
+    Audit(AnyArgs),
 }
 
 #[derive(Args)]
@@ -36,6 +38,7 @@ impl KafkaCommand {
             Self::Kafka(_) => "kafka",
             Self::Produce(_) => "produce",
             Self::Topic(_) => "topic",
+            Self::Audit(_) => "audit",
         };
         bail!(
             "this build of hot has no command `{name}`, which needs the cargo feature `kafka` (and a C compiler, make and \
@@ -58,13 +61,15 @@ mod tests {
 
     #[tokio::test]
     async fn each_command_fails_with_the_name_of_the_feature_whatever_its_arguments_are() {
-        for arguments in [&["kafka", "--help"][..], &["produce", "--brokers", "b:1", "-X", "a=b"], &["topic"]] {
+        for arguments in
+            [&["kafka", "--help"][..], &["produce", "--brokers", "b:1", "-X", "a=b"], &["topic"], &["audit"]]
+        {
             let program = Program::try_parse_from([&["hot"], arguments].concat());
             let program = program.unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
             let error = program.command.run().await.unwrap_err().to_string();
             assert!(error.contains(&format!("no command `{}`", arguments[0])), "{error}");
             assert!(error.contains(&format!("--features kafka -- {} ", arguments[0])), "{error}");
         }
-        assert!(HELP.contains("kafka, produce and topic") && HELP.contains("--features kafka"));
+        assert!(HELP.contains("kafka, produce, topic and audit") && HELP.contains("--features kafka"));
     }
 }
