@@ -179,7 +179,8 @@ pub struct RankingRecord {
     pub is_final: bool,
 }
 
-/// The records of all windows that were ranked.
+/// The records of windows that were ranked: those that a run looks at, and one before, if there is any. It tells a stack
+/// that missed windows from one that is new.
 pub type RankingRecords = BTreeMap<Window, RankingRecord>;
 
 /// The windows that a run ranks which is due for `due` at `now`, oldest first: that one, and at most

@@ -154,7 +154,12 @@ impl RankProducts {
         let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
         // Before the counters: what is noted later is compared with what this run has known.
         let late = self.counters.late_clicks(oldest, due).await?;
-        let records = self.snapshots.rankings(oldest, due).await?;
+        let mut records = self.snapshots.rankings(oldest, due).await?;
+        if !request.is_backfill() && !records.contains_key(&oldest) {
+            // Windows of which nothing is known were missed if there is an older snapshot; otherwise the stack is new.
+            let before = self.snapshots.newest_before(oldest).await?;
+            records.extend(before.map(|window| (window, RankingRecord::default())));
+        }
 
         let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };
         let (snapshot, written) = self.rank(&[due], &mut run).await?.remove(0);
