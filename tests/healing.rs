@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
 use hot_products::{
     Bucket, Clock, ManualClock, Shard, Snapshot, UnixMillis, Window,
-    healing::{FINAL_WAIT, Lifetimes, MAX_EXTRA_WINDOWS},
+    healing::{EXTRA_TIME, FINAL_WAIT, Lifetimes, MAX_EXTRA_WINDOWS},
     settings::Settings,
     store::{self, CallLimits, SnapshotsTable},
     time::bound,
@@ -27,7 +27,7 @@ use local_aws::{
     template::{self, TEMPLATE, TableNames},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
-use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, Request};
+use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, RankSummary, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
@@ -472,6 +472,12 @@ fn windows_that_were_missed_in_an_outage_of_more_than_a_day_are_ranked() {
     let oldest = shop.lifetimes.oldest_complete(shop.clock.now());
     let missed: Vec<Window> = oldest.until(shop.window(back).previous()).collect();
     assert!(missed.len() > 2 * MAX_EXTRA_WINDOWS - 2, "{}", missed.len());
+    // A run that has no time for them says so.
+    let request = Request { scheduled_time: Some(shop.clock.now().rfc3339()), window_end: None };
+    let late = DYNAMODB.0.block_on(shop.rank_products.handle(&request, shop.clock.now().plus(EXTRA_TIME / 2)));
+    let RankSummary { also_ranked, postponed, .. } = late.expect("storage works").summary;
+    assert_eq!((also_ranked, postponed), (Vec::new(), MAX_EXTRA_WINDOWS as u64));
+
     let runs = missed.len().div_ceil(MAX_EXTRA_WINDOWS) as i64;
     for run in 0..runs {
         shop.set(back + run * MINUTE);

@@ -5,10 +5,13 @@
 //! of what each ranking knew. [`plan`] compares the two. Notes only decide how soon a snapshot heals. That it ends up
 //! right rests on its final ranking, which takes place when no click can join the window any more.
 
+mod groups;
+
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use thiserror::Error;
 
+pub use self::groups::{EXTRA_TIME, next_group};
 use crate::{
     defaults,
     schedule::RANKING_DELAY,
