@@ -64,8 +64,6 @@ class Run:
     updates: int
     write_units: float
     peak_megabytes: float
-    late: int = 0
-    """Clicks that were late: a ranking over their minute was already due."""
 
     @property
     def cpu_seconds_per_million(self) -> float:
@@ -81,11 +79,6 @@ class Run:
     def updates_per_thousand(self) -> float:
         """Calls to DynamoDB per thousand clicks."""
         return self.updates * 1e3 / self.clicks
-
-    @property
-    def late_per_thousand(self) -> float:
-        """Late clicks per thousand clicks."""
-        return self.late * 1e3 / self.clicks
 
 
 def create_table(dynamodb: DynamoDb) -> None:
@@ -112,7 +105,7 @@ def run(contender: Contender, batches: Iterable[Batch]) -> Run:
 
 
 def _measure(function: Function, batches: Iterable[Batch], enough: int | None) -> Run:
-    clicks = updates = late = 0
+    clicks = updates = 0
     write_units = 0.0
     before: float | None = None
     warm = False
@@ -130,14 +123,12 @@ def _measure(function: Function, batches: Iterable[Batch], enough: int | None) -
         if batch.measured:
             clicks += batch.records
             updates += answer["updates"]
-            late += answer.get("late", 0)
             write_units += answer["write_units"]
         if enough and clicks >= enough:
             break
     if before is None:
         raise FunctionError("there is no batch to measure")
-    cpu_seconds = function.cpu_seconds() - before
-    return Run(clicks, cpu_seconds, updates, write_units, function.peak_megabytes(), late)
+    return Run(clicks, function.cpu_seconds() - before, updates, write_units, function.peak_megabytes())
 
 
 def race(
