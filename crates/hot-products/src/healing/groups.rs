@@ -83,7 +83,7 @@ mod tests {
         let plan: Vec<Window> = first.until(first.last_overlapping()).collect();
         for seconds in 1..15 {
             let slowest = Duration::from_secs(seconds);
-            let left = MINUTE - slowest;
+            let left = MINUTE.saturating_sub(slowest);
             let size = next_group(&plan, slowest, left);
             let takes = slowest * SLOWER * u32::try_from(size).unwrap();
             assert!(takes <= left || size == 1, "{seconds} s: {size}");
@@ -94,7 +94,7 @@ mod tests {
     fn a_window_needs_twenty_seconds_and_as_long_as_the_slowest_so_far() {
         let plan = windows(&["12:00", "12:05"]);
         let second = Duration::from_secs(1);
-        assert_eq!(next_group(&plan, second, EXTRA_TIME - second), 0);
+        assert_eq!(next_group(&plan, second, EXTRA_TIME.saturating_sub(second)), 0);
         assert_eq!(next_group(&plan, second, EXTRA_TIME), 2);
         assert_eq!(next_group(&plan, 30 * second, 29 * second), 0);
         assert_eq!(next_group(&plan, 30 * second, 30 * second), 1);
