@@ -27,6 +27,7 @@ from typing import Any
 
 import contenders
 import flink
+import healing
 import others
 import report
 from processes import ROOT, TARGET
@@ -108,6 +109,17 @@ def measure_sweeps(quick: bool) -> dict[str, list[dict[str, Any]]]:
     return result
 
 
+def measure_healing(quick: bool) -> list[dict[str, Any]]:
+    """Simulates the bill of the medium workload with late clicks, and measures what count-clicks spends on them."""
+    ours = [contender for contender in contenders.contenders() if contender.name == contenders.OURS]
+    result = []
+    for share in healing.SHARES:
+        workload = dataclasses.replace(MEDIUM, late_share=share, name=f"medium, {100 * share:g} % late")
+        measured = dataclasses.replace(workload, minutes=1) if quick else long_enough(workload)
+        result.append({**race(measured, ours, 1 if quick else 3), "bill": healing.bill(healing.simulate(workload))})
+    return result
+
+
 def measure_rank(quick: bool) -> dict[str, Any]:
     """Measures ranking a full hour."""
     say("rank-products, an hour of 60,000 products a minute")
@@ -146,6 +158,7 @@ PARTS: dict[str, Callable[[bool], Any]] = {
     "replay": measure_replay,
     "contenders": measure_contenders,
     "sweeps": measure_sweeps,
+    "healing": measure_healing,
     "flink": measure_flink,
 }
 # Needs a large download and more time than all other parts.

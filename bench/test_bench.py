@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import contenders
 import figures
+import healing
 import others
 import report
 import workload
@@ -70,6 +71,19 @@ class Batches(unittest.TestCase):
                     self.assertGreaterEqual(time, 0)
                     self.assertLessEqual(time, batch.delivered_ms)
                     self.assertLess(batch.delivered_ms - time, 30_000 + workload.DISORDER_MS + 1_000)
+
+    def test_the_asked_share_is_late_by_up_to_a_day(self):
+        late_by = []
+        one = dataclasses.replace(SMALL, clicks_per_second=500, late_share=0.01)
+        for arrival, event_time, _, _ in workload.clicks(one, START_MS):
+            self.assertLessEqual(event_time, START_MS + arrival)
+            # A batch window later it is still younger than a day.
+            self.assertGreater(event_time, START_MS + arrival - workload.LATE_MS - workload.DISORDER_MS - 1)
+            if event_time < START_MS + arrival - workload.DISORDER_MS:
+                late_by.append(START_MS + arrival - event_time)
+        clicks = one.clicks_per_second * one.seconds
+        self.assertAlmostEqual(len(late_by) / clicks, 0.01, delta=0.002)
+        self.assertAlmostEqual(sum(late_by) / len(late_by), workload.LATE_MS / 2, delta=workload.LATE_MS / 10)
 
     def test_a_batch_ends_by_its_window_or_its_size(self):
         ends = collections.Counter()
@@ -180,6 +194,27 @@ class Report(unittest.TestCase):
         self.assertNotIn("Measured", page)
         self.assertIn("Measured 2026-01-02", report.page({**results, "flink": {**flink, "date": "2026-01-02"}}))
         self.assertIn("5.00 s per million", report.summary({**place, "flink": flink}), "also if it is the only part")
+
+    def test_healing_has_a_row_for_each_share_and_a_target(self):
+        lines = [
+            {"what": "counters: write units", "amounts": [20.0, 100.0]},
+            {"what": healing.LATE_CLICKS, "amounts": [1.5, 0.0]},
+            {"what": healing.HEALING, "amounts": [4.5, 3.0]},
+        ]
+        bill = healing.bill({"lines": lines, "total": [26.0, 103.0]})
+        self.assertEqual(bill, {"total": 26.0, "healing": 4.5, "late_clicks": 1.5})
+        run = {"clicks": 1_000, "cpu_seconds": 2.0, "updates": 7, "write_units": 8.0, "peak_megabytes": 20.0}
+        races = [
+            {"workload": dataclasses.asdict(dataclasses.replace(MEDIUM, late_share=share)), "bill": bill, "runs": {contenders.OURS: [run]}}
+            for share in healing.SHARES
+        ]
+        lines = report.healing_table(races).splitlines()
+        self.assertEqual([line.split("|")[1].strip() for line in lines[2:]], ["0 %", "0.1 %", "1 %", "5 %"])
+        self.assertRegex(lines[3], r"\| +26\.00 \| +4\.50 \| +17\.3 % \| +1\.50 \| +23\.1 % \| +8\.00 \| +7\.00 \|$")
+        self.assertRegex(report.targets_table({"healing": races}), r"a day late: share of the bill \| +≤ 15 % \| +17\.3 % \| +\*\*no\*\*")
+        page = report.page({"date": "2026-01-01", "machine": "2 cores", "healing": races})
+        self.assertIn("## Healing\n\n", page)
+        self.assertIn(lines[3], page)
 
     def test_growth_has_a_row_for_each_value(self):
         run = {"clicks": 1_000_000, "cpu_seconds": 2.0, "updates": 5_000, "write_units": 6_000.0, "peak_megabytes": 20.0}

@@ -9,6 +9,7 @@ The model:
   size in one window, and at most one per partition.
 - A batch ends when its window has passed since its first record, when it has `batch_size` records, or when it would
   grow above Lambda's 6 MB. The pollers' windows begin at different times, spread over the window.
+- A share of the clicks can be late: their event time is up to 23 hours earlier.
 - Traffic begins at the start of a minute. The first window is only for warm-up. After it, whole minutes are measured, so
   that every phase of a minute, and so of the growth of its items, has the same weight.
 
@@ -30,6 +31,8 @@ TOPIC = "clicks"
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """At this size Lambda invokes the function (AWS Lambda Developer Guide, "Batching behavior"). In bytes."""
 DISORDER_MS = 2_000
+LATE_MS = 23 * 60 * 60 * 1_000
+"""How late a late click is at most: an hour less than a day, so that none is stale when it is delivered."""
 USERS = 100_000
 ENVELOPE = {
     "eventSource": "aws:kafka",
@@ -54,6 +57,8 @@ class Workload:
     minutes: int = 3
     """Minutes of traffic that are measured."""
     zipf: float = 1.0
+    late_share: float = 0.0
+    """Share of the clicks that are late."""
     seed: int = 1
 
     def __str__(self) -> str:
@@ -167,6 +172,8 @@ def clicks(workload: Workload, start_ms: int) -> Iterator[tuple[int, int, int, i
         for product in source.choices(products, cum_weights=cumulative, k=some):
             arrival = number * 1_000 // workload.clicks_per_second
             event_time = start_ms + max(0, arrival - int(source.random() * DISORDER_MS))
+            if workload.late_share and source.random() < workload.late_share:
+                event_time -= int(source.random() * LATE_MS)
             yield arrival, event_time, product, 1 + int(source.random() * USERS)
             number += 1
 

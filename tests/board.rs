@@ -1,6 +1,12 @@
 //! The read API as `hot board` serves it, over tables that the real functions have filled.
 
-use std::{collections::HashMap, fs, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use count_clicks::{CountClicks, CountSettings};
@@ -35,6 +41,8 @@ use tokio::sync::oneshot;
 /// 2022-12-27T17:00:00Z.
 const START: UnixMillis = UnixMillis(1_672_160_400_000);
 const MINUTES: i64 = 75;
+/// From this minute on, one of the partitions has no clicks.
+const SILENT_FROM: i64 = 60;
 
 /// The largest response that Lambda takes from a function, in bytes (AWS Lambda Developer Guide, "Lambda quotas": 6 MB).
 const LAMBDA_PAYLOAD: usize = 6 << 20;
@@ -59,6 +67,8 @@ struct Shop {
     board: HotServer,
     /// What was clicked: product by minute of the shop's time.
     clicks: Vec<(i64, String)>,
+    /// Which topic partition had a click in which minute of the shop's time, in order.
+    partitions: Vec<(i64, String)>,
 }
 
 impl Shop {
@@ -85,12 +95,15 @@ impl Shop {
             clicks.extend((minute % 9 == 0).then(|| (minute, longest.clone())));
         }
         let mut offsets = [0; 3];
+        let mut partitions = Vec::new();
         for minute in 0..MINUTES {
             let mut records: HashMap<String, Vec<_>> = HashMap::new();
             let now = START.plus(Duration::from_mins(minute as u64));
             for (number, (_, product)) in clicks.iter().filter(|(of, _)| *of == minute).enumerate() {
                 // Over several partitions, so that a product has clicks from several sources.
-                let partition = (number + minute as usize) % offsets.len();
+                let open = if minute < SILENT_FROM { offsets.len() } else { offsets.len() - 1 };
+                let partition = (number + minute as usize) % open;
+                partitions.push((minute, format!("clicks-{partition}")));
                 let value = json!({"event_time": now.0 + number as i64, "product_id": product, "action": "click"});
                 let value = value.to_string();
                 let record = msk::record(
@@ -113,7 +126,7 @@ impl Shop {
             }
         }
         let board = HotServer::start("board", &["--endpoint-url", &embedded.endpoint()]);
-        Self { embedded, board, clicks }
+        Self { embedded, board, clicks, partitions }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -175,6 +188,7 @@ async fn the_board_shows_what_the_functions_have_counted() {
     shop.answers_can_be_cached_until_the_next_is_due().await;
     shop.errors_say_what_is_wrong().await;
     shop.the_page_and_the_document_are_served().await;
+    shop.snapshots_say_whether_they_are_final_and_how_far_each_partition_is_counted().await;
     shop.board.stop();
     shop.embedded.stop().await.expect("DynamoDB stops");
 }
@@ -480,6 +494,43 @@ impl Shop {
         let document = self.get("/openapi.json").await.json();
         let paths: Vec<_> = document["paths"].as_object().expect("paths").keys().cloned().collect();
         assert_eq!(paths, ["/hot-products", "/hot-products/history", "/hot-products/minutes", "/products/{id}/clicks"]);
+    }
+
+    async fn snapshots_say_whether_they_are_final_and_how_far_each_partition_is_counted(&self) {
+        for end in [5, 40, MINUTES] {
+            let snapshot = self.get(&format!("/hot-products?at={}", minute(end))).await.json();
+            assert_eq!(snapshot["final"], false, "the window up to {end}");
+            // The last of several pairs with one name stays.
+            let counted = self.partitions.iter().filter(|(of, _)| *of < end);
+            let expected: BTreeMap<_, _> = counted.map(|(of, name)| (name, minute(*of))).collect();
+            assert_eq!(snapshot["counted_through"], json!(expected), "the window up to {end}");
+        }
+        // Readers can see that one partition has had no clicks for a quarter of an hour.
+        let newest = self.get("/hot-products").await.json();
+        assert_eq!(newest["counted_through"]["clicks-2"], minute(SILENT_FROM - 1));
+        assert!(newest["counted_through"]["clicks-0"].as_str() > newest["counted_through"]["clicks-2"].as_str());
+        assert_eq!(newest["counted_through"].as_object().map(serde_json::Map::len), Some(3));
+
+        // A day later no click can join a window any more, and it is ranked again.
+        let later = START.plus(Duration::from_mins(60 * 24 + 40 + 10));
+        let tables = TableNames::of(DEFAULT_STACK);
+        let settings =
+            Settings::from([("COUNTERS_TABLE", tables.counters.as_str()), ("SNAPSHOTS_TABLE", &tables.snapshots)]);
+        let settings = RankSettings::read(&settings).expect("settings");
+        let rank_products = RankProducts::new(self.embedded.client(), settings, Arc::new(ManualClock::at(later)));
+        let path = format!("/hot-products?at={}", minute(40));
+        let before = self.get(&path).await.json();
+        let request = Request { window_end: Some(minute(40)), scheduled_time: None };
+        rank_products.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked");
+        let after = self.get(&path).await.json();
+        assert_eq!((&after["final"], &after["generated_at"]), (&true.into(), &later.rfc3339().into()));
+        for field in ["products", "total_clicks", "counted_through", "clicks_per_minute"] {
+            assert_eq!(after[field], before[field], "{field}");
+        }
+        let history = format!("/hot-products/history?from={}&to={}", minute(35), minute(45));
+        let history = self.get(&history).await.json();
+        let finals: Vec<_> = history["snapshots"].as_array().expect("a list").iter().map(|one| &one["final"]).collect();
+        assert_eq!(finals, [false, true, false]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -15,15 +15,19 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
 use hot_products::{
     Bucket, Clock, ManualClock, Shard, Snapshot, UnixMillis, Window,
-    healing::{FINAL_WAIT, Lifetimes, MAX_EXTRA_WINDOWS},
+    healing::{EXTRA_TIME, FINAL_WAIT, Lifetimes, MAX_EXTRA_WINDOWS},
     settings::Settings,
     store::{self, CallLimits, SnapshotsTable},
     time::bound,
 };
 use hot_products_tests::group_by;
-use local_aws::{embedded::Embedded, msk, tables};
+use local_aws::{
+    embedded::Embedded,
+    msk, tables,
+    template::{self, TEMPLATE, TableNames},
+};
 use proptest::{prelude::*, test_runner::TestRunner};
-use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, Request};
+use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, RankSummary, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
@@ -33,8 +37,8 @@ use tokio::{
 
 const MINUTE: i64 = 60_000;
 const STEP: i64 = 5 * MINUTE;
-/// 2022-12-27T00:00:00Z; each test has days of its own.
-const FIRST_DAY: i64 = 1_672_099_200_000;
+/// 2022-12-27T23:00:00Z: windows of a test are on two days.
+const START: UnixMillis = UnixMillis(1_672_182_000_000);
 
 /// One DynamoDB for all tests.
 static DYNAMODB: LazyLock<(Runtime, Embedded)> = LazyLock::new(|| {
@@ -133,7 +137,7 @@ fn request_length(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= head + length).then_some(head + length)
 }
 
-/// The functions, on days that no other test is at.
+/// The functions, on tables of their own.
 struct Shop {
     count_clicks: CountClicks,
     rank_products: RankProducts,
@@ -143,6 +147,7 @@ struct Shop {
     lifetimes: Lifetimes,
     clock: Arc<ManualClock>,
     client: Client,
+    tables: TableNames,
     proxy: Proxy,
     /// The start of its time, epoch milliseconds, on a window's end.
     start: i64,
@@ -150,19 +155,21 @@ struct Shop {
 
 impl Shop {
     fn new(changes: &[(&str, &str)]) -> Self {
-        static NEXT: AtomicI64 = AtomicI64::new(FIRST_DAY);
-        // Ten days later, at a time at which windows of a test are on two days.
-        let start = NEXT.fetch_add(10 * 24 * 60 * MINUTE, Ordering::Relaxed) + 23 * 60 * MINUTE;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let stack = format!("shop-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let names = TableNames::of(&stack);
         let (runtime, embedded) = &*DYNAMODB;
-        let names = embedded.tables();
+        let client = embedded.client();
+        for table in template::tables(TEMPLATE, &stack).expect("a template") {
+            runtime.block_on(tables::create(&client, &table)).expect("a table");
+        }
         let tables = [
             ("COUNTERS_TABLE", names.counters.as_str()),
             ("REJECTS_TABLE", &names.rejects),
             ("SNAPSHOTS_TABLE", &names.snapshots),
         ];
         let settings: Settings = tables.iter().chain(changes).copied().collect();
-        let clock = Arc::new(ManualClock::at(UnixMillis(start)));
-        let client = embedded.client();
+        let clock = Arc::new(ManualClock::at(START));
         let proxy = runtime.block_on(Proxy::start());
         let count = CountSettings::read(&settings).expect("good settings");
         let rank = RankSettings::read(&settings).expect("good settings");
@@ -174,8 +181,9 @@ impl Shop {
             lifetimes: rank.lifetimes,
             clock,
             client,
+            tables: names,
             proxy,
-            start,
+            start: START.0,
         }
     }
 
@@ -234,21 +242,20 @@ impl Shop {
 
     /// Deletes the counters of `window` that have expired, as TTL does. Returns how many items those were.
     fn expire(&self, window: Window) -> usize {
-        let table = DYNAMODB.1.tables().counters;
         let now = self.clock.now().epoch_seconds();
         let mut deleted = 0;
         for bucket in window.minutes().flat_map(|minute| Shard::all().map(move |shard| Bucket { minute, shard })) {
             let query = self
                 .client
                 .query()
-                .table_name(&table)
+                .table_name(&self.tables.counters)
                 .key_condition_expression("#b = :b")
                 .expression_attribute_names("#b", "bucket")
                 .expression_attribute_values(":b", AttributeValue::S(bucket.to_string()));
             for item in DYNAMODB.0.block_on(query.send()).expect("a query").items() {
                 let expires_at: i64 = item["expires_at"].as_n().expect("a number").parse().expect("a time");
                 if expires_at <= now {
-                    let delete = self.client.delete_item().table_name(&table);
+                    let delete = self.client.delete_item().table_name(&self.tables.counters);
                     let delete = delete.key("bucket", item["bucket"].clone()).key("source", item["source"].clone());
                     DYNAMODB.0.block_on(delete.send()).expect("a delete");
                     deleted += 1;
@@ -381,7 +388,7 @@ fn a_previous_snapshot_that_cannot_be_read_only_loses_the_movement() {
     let broken = shop
         .client
         .put_item()
-        .table_name(DYNAMODB.1.tables().snapshots)
+        .table_name(&shop.tables.snapshots)
         .item("board", AttributeValue::S("clicks".to_owned()))
         .item("window_end", AttributeValue::S(bound(window.previous().end())))
         .item("products", AttributeValue::S("not a list".to_owned()));
@@ -441,6 +448,46 @@ fn snapshots_of_a_stall_of_twenty_minutes_heal_within_a_run_and_are_final_a_day_
         assert_eq!(difference(Some(&snapshot), window, &all), None);
         assert!(snapshot.is_final);
     }
+}
+
+#[test]
+fn windows_that_were_missed_in_an_outage_of_more_than_a_day_are_ranked() {
+    let shop = Shop::new(&[("MAX_EVENT_AGE", "1h"), ("RETENTION", "3h")]);
+    shop.set(MINUTE);
+    assert_eq!(shop.rank().summary.also_ranked, Vec::<String>::new(), "nothing is missed in a new stack");
+
+    // Nothing is ranked for twelve days: the records of the rankings before have expired. All clicks are counted at once, so
+    // no note names a window.
+    let outage = 12 * 24 * 12;
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    for step in outage - 40..=outage {
+        shop.set(step * STEP);
+        let clicks = vec![shop.click(step * STEP - 2 * MINUTE, &format!("p{}", step % 5)); 3];
+        assert_eq!(shop.count(0, values.len(), &clicks).late, 0);
+        values.extend(clicks);
+    }
+    let values: Vec<_> = values.iter().map(Vec::as_slice).collect();
+    let back = outage * STEP + MINUTE;
+    shop.set(back);
+    let oldest = shop.lifetimes.oldest_complete(shop.clock.now());
+    let missed: Vec<Window> = oldest.until(shop.window(back).previous()).collect();
+    assert!(missed.len() > 2 * MAX_EXTRA_WINDOWS - 2, "{}", missed.len());
+    // A run that has no time for them says so.
+    let request = Request { scheduled_time: Some(shop.clock.now().rfc3339()), window_end: None };
+    let late = DYNAMODB.0.block_on(shop.rank_products.handle(&request, shop.clock.now().plus(EXTRA_TIME / 2)));
+    let RankSummary { also_ranked, postponed, .. } = late.expect("storage works").summary;
+    assert_eq!((also_ranked, postponed), (Vec::new(), MAX_EXTRA_WINDOWS as u64));
+
+    let runs = missed.len().div_ceil(MAX_EXTRA_WINDOWS) as i64;
+    for run in 0..runs {
+        shop.set(back + run * MINUTE);
+        assert!(!shop.rank().summary.also_ranked.is_empty(), "run {run} of {runs}");
+    }
+    for window in missed {
+        assert_eq!(difference(shop.snapshot(window).as_ref(), window, &values), None);
+    }
+    shop.set(back + runs * MINUTE);
+    assert_eq!(shop.rank().summary.also_ranked, Vec::<String>::new(), "there is nothing left to rank");
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

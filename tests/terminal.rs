@@ -88,7 +88,12 @@ impl Stack {
 
     /// Ranks the last window that has ended by the clock.
     async fn rank(&self) {
-        let request = Request { window_end: Some(self.clock.now().to_string()), scheduled_time: None };
+        self.rank_window(Window::ended_by(self.clock.now())).await;
+    }
+
+    /// Ranks a past window.
+    async fn rank_window(&self, window: Window) {
+        let request = Request { window_end: Some(bound(window.end())), scheduled_time: None };
         self.rank.handle(&request, UnixMillis(i64::MAX)).await.expect("the window is ranked");
     }
 
@@ -314,6 +319,91 @@ async fn status_shows_fresh_or_overdue_and_how_far_each_source_is_counted() {
 }
 
 #[tokio::test]
+async fn status_fails_for_a_partition_that_is_quiet_or_behind_for_longer_than_asked() {
+    let mut stack = Stack::start();
+    let now = SystemClock.now();
+    stack.clock.set(now);
+    stack.rank().await;
+    let output = stack.run(&["status", "--max-behind", "10m"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("name no topic partition with counted clicks"), "{}", stderr(&output));
+
+    let newest = Window::ended_by(now);
+    let end = newest.end();
+    stack.deliver(0, clicks(end, 1, "p1", 2)).await;
+    stack.deliver(7, clicks(end, 30, "p1", 1)).await;
+    // Known from the snapshot of the hour before. The other one has had no clicks for more than two hours.
+    stack.deliver(5, clicks(end, 70, "p1", 1)).await;
+    stack.deliver(6, clicks(end, 130, "p1", 1)).await;
+    for window in [Window::ended_by(newest.start()), newest] {
+        stack.rank_window(window).await;
+    }
+    let since = |back: i64| UnixMillis(end.0 - back * MINUTE).utc().format("%H:%M").to_string();
+    let behind_7 = format!("clicks-7: nothing counted since {}, quiet or behind", since(29));
+    let behind_5 = format!("clicks-5: nothing counted since {}, quiet or behind", since(69));
+    for (longest, behind) in [
+        ("10m", format!("more than 10m before the newest window's end: {behind_5}; {behind_7}\n")),
+        ("28m", format!("more than 28m before the newest window's end: {behind_5}; {behind_7}\n")),
+        // Exactly as long ago is not longer.
+        ("29m", format!("more than 29m before the newest window's end: {behind_5}\n")),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let output = stack.run(&[&["status", "--max-behind", longest], json].concat());
+            assert_eq!(output.status.code(), Some(1), "{longest}");
+            assert!(stderr(&output).ends_with(&behind), "{longest}: {}", stderr(&output));
+            assert!(!output.stdout.is_empty(), "the status is printed all the same");
+        }
+    }
+    assert!(stack.run(&["status"]).status.success(), "only if it is asked");
+
+    // The one that has been silent for an hour clicks again.
+    stack.deliver(5, clicks(end, 2, "p2", 3)).await;
+    stack.rank_window(newest).await;
+    let text = stdout(&stack.run(&["status", "--max-behind", "29m"]));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1..3], ["May still grow: late clicks can join", &behind_7], "{text}");
+    assert!(!text.contains("clicks-5: nothing") && !text.contains("clicks-0: nothing"), "{text}");
+    assert_eq!(stack.run(&["status", "--max-behind", "28m"]).status.code(), Some(1));
+
+    let status = stack.json(&["status"]);
+    let counted = |source: &str, back: i64| {
+        let minute = bound(UnixMillis(end.0 - back * MINUTE));
+        json!({ "source": source, "newest_minute": minute, "quiet_seconds": (back - 1) * 60 })
+    };
+    let expected = json!([counted("clicks-0", 1), counted("clicks-5", 2), counted("clicks-7", 30)]);
+    assert_eq!(status["counted_through"], expected);
+    assert_eq!((&status["newest"]["final"], &status["windows"][0]["final"]), (&false.into(), &false.into()));
+}
+
+#[tokio::test]
+async fn top_says_whether_a_snapshot_is_final_and_which_partitions_are_quiet_or_behind() {
+    let mut stack = Stack::start();
+    let window = Window::ended_by(PAST);
+    stack.deliver(3, clicks(PAST, 28, "p1", 2)).await;
+    stack.deliver(0, clicks(PAST, 6, "p1", 1)).await;
+    stack.rank().await;
+    let text = stdout(&stack.run(&["top"]));
+    let end = "May still grow: late clicks can join\nclicks-3: nothing counted since 16:23, quiet or behind\n\n";
+    assert!(text.ends_with(end), "{text}");
+    let top = stack.json(&["top"]);
+    assert_eq!(top["final"], false);
+    let counted = json!({ "clicks-0": "2022-12-27T16:44:00Z", "clicks-3": "2022-12-27T16:22:00Z" });
+    assert_eq!(top["counted_through"], counted);
+
+    // A day and the margin later no click can join it.
+    for (after, is_final) in [(24 * 60 + 9, false), (24 * 60 + 10, true)] {
+        stack.clock.set(UnixMillis(PAST.0 + after * MINUTE));
+        stack.rank_window(window).await;
+        let at = ["top", "--at", "2022-12-27T16:50:00Z"];
+        assert_eq!(stack.json(&at)["final"], is_final, "after {after} minutes");
+        let line =
+            if is_final { "\nFinal: no more clicks can join\n" } else { "\nMay still grow: late clicks can join\n" };
+        let text = stdout(&stack.run(&at));
+        assert!(text.contains(line) && text.contains("clicks-3: nothing counted since 16:23"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a_terminal() {
     let mut stack = Stack::start();
     let now = SystemClock.now();
@@ -421,6 +511,7 @@ fn errors_of_tables_and_arguments_say_what_to_do() {
         (&["product", "p1", "--minutes", "1441"], "--minutes"),
         (&["product", "p1", "--at", "noon"], "RFC 3339"),
         (&["status", "--minutes", "0"], "--minutes"),
+        (&["status", "--max-behind", "2h"], "give a duration from 1m to 1h"),
         (&["rejects", "--since", "yesterday"], "give a time such as"),
         (&["top", "--watch", "--at", "2022-12-27T16:50:00Z"], "cannot be used with"),
         (&["completions", "tcsh"], "possible values: bash"),

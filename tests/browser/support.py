@@ -142,8 +142,12 @@ def dynamodb(endpoint, operation, request):
         return json.load(answer)
 
 
-def put_snapshot(endpoint, window_end, products, *, minutes=True):
-    """Writes a snapshot of `products`, pairs of id and clicks, hottest first. All clicks are in the first minute."""
+def put_snapshot(endpoint, window_end, products, *, minutes=True, final=None, counted_through=()):
+    """Writes a snapshot of `products`, pairs of id and clicks, hottest first. All clicks are in the first minute.
+
+    `counted_through` has the newest minute of each topic partition, as `16:49`. Snapshots from before that was stored say
+    neither that nor whether they are `final`.
+    """
     day, hour = window_end[:10], int(window_end[11:13])
     whole = lambda number: {"N": str(number)}
     ranked = [
@@ -160,6 +164,11 @@ def put_snapshot(endpoint, window_end, products, *, minutes=True):
         "products": {"L": ranked},
         "expires_at": whole(99_999_999_999),
     }
+    if final is not None:
+        item["final"] = {"BOOL": final}
+    if counted_through:
+        newest = {name: {"S": f"{day}T{minute}:00Z"} for name, minute in counted_through.items()}
+        item["counted_through"] = {"M": newest}
     if minutes:
         per_minute = [
             {"M": {"product_id": {"S": product}, "clicks_per_minute": {"L": [whole(clicks)] + [whole(0)] * 59}}}

@@ -1,7 +1,7 @@
 """`hot board` over tables with hostile, empty, old or missing data."""
 
 from playwright.sync_api import expect
-from support import BrowserTest, Server, put_snapshot
+from support import BrowserTest, Server, hot, put_snapshot
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -31,6 +31,8 @@ HIDDEN = {
     "wide \u3000 and\tblank": "wide \u3000 and\\tblank",
     "\u200b": "\\u{200b}",
 }
+
+END = "2022-12-27T16:50:00Z"
 
 
 class Board(BrowserTest):
@@ -88,6 +90,34 @@ class Board(BrowserTest):
         # The browser logs the 404 and nothing else.
         self.assertTrue(all("404" in said for said in self.complaints), self.complaints)
         self.complaints.clear()
+
+    def test_it_says_whether_more_clicks_can_join_and_which_partitions_are_quiet_or_behind(self):
+        endpoint, board = self.tables()
+        grow, end = "May still grow: late clicks can join.", "Final: no more clicks can join."
+        quiet = "{}: nothing counted since {}, quiet or behind."
+        counted = {"clicks-0": "16:49", "clicks-1": "16:44", "clicks-2": "16:43", "odd\u202e-1": "15:50"}
+        many = {f"clicks-{number}": "16:00" for number in range(7)}
+        one = [quiet.format("clicks-2", "16:44"), quiet.format("odd\\u{202e}-1", "15:51")]
+        named = [quiet.format(f"clicks-{number}", "16:01") for number in range(5)]
+        put_snapshot(endpoint, END, [("p1", 3)])
+        page = self.open(board)
+        for final, minutes, expected in (
+            # Snapshots from before this was stored.
+            (None, {}, [grow]),
+            (False, {"clicks-0": "16:49"}, [grow]),
+            (False, counted, [grow, *one]),
+            (True, counted, [end, *one]),
+            (False, many, [grow, *named, "The same for 2 more partitions."]),
+        ):
+            put_snapshot(endpoint, END, [("p1", 3)], final=final, counted_through=minutes)
+            page.reload()
+            expect(page.locator("#state")).to_have_text(" ".join(expected))
+            # The same words as in the terminal, where each sentence is a line.
+            lines = hot("top", "--endpoint-url", endpoint).partition(" of them\n")[2].split("\n")
+            said = [line for line in lines if line]
+            self.assertEqual(len(said), len(expected), said)
+            for line, sentence in zip(said, expected, strict=True):
+                self.assertTrue(sentence.lower().startswith(line.lower()), f"{line!r} is not {sentence!r}")
 
     def test_before_the_first_snapshot_it_says_so(self):
         endpoint, board = self.tables()

@@ -5,10 +5,13 @@
 //! of what each ranking knew. [`plan`] compares the two. Notes only decide how soon a snapshot heals. That it ends up
 //! right rests on its final ranking, which takes place when no click can join the window any more.
 
+mod groups;
+
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use thiserror::Error;
 
+pub use self::groups::{EXTRA_TIME, next_group};
 use crate::{
     defaults,
     schedule::RANKING_DELAY,
@@ -179,7 +182,8 @@ pub struct RankingRecord {
     pub is_final: bool,
 }
 
-/// The records of all windows that were ranked.
+/// The records of windows that were ranked: those that a run looks at, and one before, if there is any. It tells a stack
+/// that missed windows from one that is new.
 pub type RankingRecords = BTreeMap<Window, RankingRecord>;
 
 /// The windows that a run ranks which is due for `due` at `now`, oldest first: that one, and at most

@@ -1,12 +1,12 @@
 //! One invocation: read the window's counters, rank its products, write the snapshot, report what was done.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
     Bucket, Clock, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window,
-    healing::{LateClicks, MAX_LOOKBACK, RankingRecord, plan},
+    healing::{LateClicks, MAX_LOOKBACK, RankingRecord, next_group, plan},
     metrics::{self, Unit},
     ranking::{Ranking, RankingContext, ShardCounters},
     store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
@@ -18,9 +18,6 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::{RankSettings, Request, RequestError};
-
-/// How much of an invocation's time must be left to rank other windows than the one that is due.
-const EXTRA_TIME: Duration = Duration::from_secs(20);
 
 /// What an invocation did: the function returns it and logs it as metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -51,6 +48,8 @@ pub struct RankSummary {
     pub also_ranked: Vec<String>,
     /// How many of all windows are final now.
     pub finals: u64,
+    /// How many other windows were due as well, but there was no time left for them.
+    pub postponed: u64,
 }
 
 impl RankSummary {
@@ -73,6 +72,7 @@ impl RankSummary {
             Some(("window_end", json!(self.window_end))),
             (!self.also_ranked.is_empty()).then(|| ("also_ranked", json!(self.also_ranked))),
             (self.finals > 0).then(|| ("finals", json!(self.finals))),
+            (self.postponed > 0).then(|| ("postponed", json!(self.postponed))),
         ];
         metrics::line(function, now, &metrics, fields.into_iter().flatten())
     }
@@ -154,22 +154,32 @@ impl RankProducts {
         let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
         // Before the counters: what is noted later is compared with what this run has known.
         let late = self.counters.late_clicks(oldest, due).await?;
-        let records = self.snapshots.rankings(oldest, due).await?;
+        let mut records = self.snapshots.rankings(oldest, due).await?;
+        if !request.is_backfill() && !records.contains_key(&oldest) {
+            // Windows of which nothing is known were missed if there is an older snapshot; otherwise the stack is new.
+            let before = self.snapshots.newest_before(oldest).await?;
+            records.extend(before.map(|window| (window, RankingRecord::default())));
+        }
 
         let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };
         let (snapshot, written) = self.rank(&[due], &mut run).await?.remove(0);
-        let mut also_ranked = Vec::new();
+        let mut slowest = self.clock.now().since(now);
+        let mut extra = Vec::new();
         if !request.is_backfill() {
-            let extra = plan(due, now, lifetimes, &run.late, &records);
-            for group in groups(extra.into_iter().filter(|window| *window != due)) {
-                // The next run goes on with what this one has no time for.
-                let begun = self.clock.now();
-                if deadline.since(begun) < EXTRA_TIME {
-                    break;
-                }
-                self.rank(&group, &mut run).await?;
-                also_ranked.extend(group.iter().map(|window| bound(window.end())));
+            extra = plan(due, now, lifetimes, &run.late, &records);
+            extra.retain(|window| *window != due);
+        }
+        let mut also_ranked = Vec::new();
+        loop {
+            let begun = self.clock.now();
+            let size = next_group(&extra, slowest, deadline.since(begun));
+            let group: Vec<Window> = extra.drain(..size).collect();
+            if group.is_empty() {
+                break;
             }
+            self.rank(&group, &mut run).await?;
+            slowest = slowest.max(self.clock.now().since(begun) / size as u32);
+            also_ranked.extend(group.iter().map(|window| bound(window.end())));
         }
         let summary = RankSummary {
             window_start: bound(due.start()),
@@ -185,6 +195,7 @@ impl RankProducts {
             delay_ms: now.since(due.end()).as_millis() as u64,
             also_ranked,
             finals: run.finals,
+            postponed: extra.len() as u64,
         };
         Ok(RankOutcome { snapshot, summary })
     }
@@ -270,16 +281,4 @@ struct Run {
     read: BucketRead,
     write_units: u64,
     finals: u64,
-}
-
-/// Groups windows that overlap, oldest first, so that their counters are read once.
-fn groups(windows: impl Iterator<Item = Window>) -> Vec<Vec<Window>> {
-    let mut groups: Vec<Vec<Window>> = Vec::new();
-    for window in windows {
-        match groups.last_mut() {
-            Some(group) if group.last().is_some_and(|last| last.last_overlapping() >= window) => group.push(window),
-            _ => groups.push(vec![window]),
-        }
-    }
-    groups
 }
