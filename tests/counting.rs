@@ -15,9 +15,9 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
 use futures_util::future::join_all;
 use hot_products::{
-    Clock, ManualClock, Reason, Shard, TopicPartition, UnixMillis,
+    Bucket, Clock, ManualClock, Reason, Shard, TopicPartition, UnixMillis,
     rejects::BatchRejects,
-    store::{RejectsPage, RejectsTable},
+    store::{CountersTable, RejectsPage, RejectsTable},
 };
 use hot_products_tests::group_by::{self, Counts};
 use local_aws::{
@@ -114,8 +114,8 @@ impl Function {
         let mut items = BTreeMap::new();
         for minute in minutes {
             let minute = hot_products::Minute::of(UnixMillis(self.start + minute * MINUTE));
-            for shard in Shard::all() {
-                let bucket = hot_products::Bucket { minute, shard }.to_string();
+            for bucket in Bucket::of_minute(minute) {
+                let bucket = bucket.to_string();
                 let query = self
                     .client
                     .query()
@@ -284,7 +284,7 @@ const MOVING_MINUTES: &[i64] = &[0, 3, 12, 20, 34];
 ///
 /// A delivery counts a click that is neither stale nor too far ahead at that time, unless its item has already counted up to
 /// its offset. So a click is counted at its first delivery, or never if it is stale then. A click that is too far ahead at
-/// first is counted later only if no later record of its minute, shard and source was counted before.
+/// first is counted later only if no later record of its bucket and topic partition was counted before.
 fn counts_at(values: &[Vec<Vec<u8>>], delivered: &[Delivered], max_event_age: i64) -> Counts {
     let mut counts = Counts::new();
     let mut last_offsets = HashMap::new();
@@ -362,12 +362,36 @@ fn an_item_has_the_documented_layout() {
     function.deliver("clicks-0", 7, &[function.click(0, "p1"), function.click(0, "p1")]);
     let items = function.items(1);
     let (key, item) = items.first_key_value().expect("an item");
-    assert!(key.ends_with("#4 clicks-0@2"), "{key}");
+    assert!(key.ends_with("#0 clicks-0@2"), "{key}");
     let mut names: Vec<_> = item.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["#p1", "bucket", "closed", "expires_at", "last_offset", "source"]);
     assert_eq!((number(item, "#p1"), number(item, "last_offset")), (2, 8));
     assert_eq!(number(item, "expires_at"), (function.start + MINUTE) / 1000 + 26 * 3600);
+}
+
+#[test]
+fn a_table_with_another_layout_is_neither_written_nor_read() {
+    let run = &DYNAMODB.0;
+    let dynamodb = run.block_on(Embedded::start(0, None)).expect("DynamoDB starts");
+    let (client, table) = (dynamodb.client(), TableNames::of(DEFAULT_STACK).counters);
+    let function = Function { client: client.clone(), ..Function::new(&[]) }.another_instance();
+    let counters = CountersTable::new(client.clone(), table.clone());
+    run.block_on(counters.check_layout()).expect("nothing was written");
+    let values = [function.click(0, "p1")];
+    function.deliver("clicks-0", 0, &values);
+    run.block_on(counters.check_layout()).expect("the function has marked the table");
+    run.block_on(counters.claim_layout()).expect("the same layout");
+
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let mark = client.put_item().table_name(table).item("bucket", text("layout")).item("source", text("-"));
+    run.block_on(mark.item("version", AttributeValue::N("999".to_owned())).send()).expect("a put");
+    let refused = run.block_on(counters.check_layout()).expect_err("another layout").to_string();
+    assert!(refused.contains("has counters of layout 999, and this program has layout 2"), "{refused}");
+    let (summary, result) = function.another_instance().try_deliver(&[("clicks-0", 1, &values)]);
+    let refused = result.expect_err("another layout").to_string();
+    assert!(refused.contains("has counters of layout 999"), "{refused}");
+    assert_eq!(summary.counted, 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
 use hot_products::{
-    Bucket, Clock, ManualClock, Shard, Snapshot, UnixMillis, Window,
+    Bucket, Clock, ManualClock, Snapshot, UnixMillis, Window,
     healing::{EXTRA_TIME, FINAL_WAIT, Lifetimes, MAX_EXTRA_WINDOWS},
     settings::Settings,
     store::{self, CallLimits, SnapshotsTable},
@@ -244,7 +244,7 @@ impl Shop {
     fn expire(&self, window: Window) -> usize {
         let now = self.clock.now().epoch_seconds();
         let mut deleted = 0;
-        for bucket in window.minutes().flat_map(|minute| Shard::all().map(move |shard| Bucket { minute, shard })) {
+        for bucket in window.minutes().flat_map(Bucket::of_minute) {
             let query = self
                 .client
                 .query()

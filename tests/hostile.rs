@@ -20,7 +20,7 @@ use count_clicks::{
     batch::{Cause, DecodedBatch},
 };
 use hot_products::{
-    Bucket, ManualClock, Minute, Policy, Shard, Snapshot, TopicPartition, UnixMillis, Window,
+    Bucket, ManualClock, Minute, Policy, Snapshot, TopicPartition, UnixMillis, Window,
     rejects::RejectedBatch,
     settings::Settings,
     store::{CountersTable, RejectsPage, RejectsTable, SnapshotsTable},
@@ -565,10 +565,10 @@ impl Shop {
     /// The counters of a minute, and how many items hold them.
     async fn minute(&self, minute: Minute) -> (BTreeMap<String, u64>, u64) {
         let (mut counts, mut items) = (BTreeMap::new(), 0);
-        for shard in Shard::all() {
+        for bucket in Bucket::of_minute(minute) {
             let add =
                 |_: &TopicPartition, product: &str, clicks| *counts.entry(product.to_owned()).or_default() += clicks;
-            items += self.counters.read(Bucket { minute, shard }, add).await.expect("a bucket").items;
+            items += self.counters.read(bucket, add).await.expect("a bucket").items;
         }
         (counts, items)
     }
@@ -693,7 +693,7 @@ async fn a_flood_of_product_ids_is_counted_completely() {
     let minute = Minute::of(NOW);
     let (counts, items) = shop.minute(minute).await;
     assert!(each_once(&counts));
-    assert!(items > u64::from(Shard::COUNT), "the flood caused no overflow: {items} items");
+    assert!(items > u64::from(Bucket::PER_MINUTE), "the flood caused no overflow: {items} items");
 
     // A redelivery from an older commit, with other batch boundaries, changes nothing.
     let before = start();
@@ -745,7 +745,7 @@ async fn an_unusual_product_id_is_an_ordinary_id() {
     assert_eq!(summary.counted, summary.records);
     let (counts, items) = shop.minute(Minute::of(time)).await;
     assert_eq!(counts, expected.iter().map(|(_, id, clicks)| ((*id).to_owned(), *clicks)).collect());
-    assert!(items <= u64::from(Shard::COUNT));
+    assert!(items <= u64::from(Bucket::PER_MINUTE));
 
     shop.clock.set(NOW);
     let request = Request { scheduled_time: Some(NOW.rfc3339()), window_end: None };

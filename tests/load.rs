@@ -8,7 +8,7 @@ use cost_model::{
     load::{Batches, Estimate, KeyedBy, Ledger, Load, START, SimulatedBatch, Topic, item::write_units},
 };
 use count_clicks::{CountClicks, CountSettings};
-use hot_products::{ManualClock, Minute, Shard, UnixMillis, Window, settings::Settings, store::SnapshotsTable};
+use hot_products::{Bucket, ManualClock, Minute, UnixMillis, Window, settings::Settings, store::SnapshotsTable};
 use local_aws::{
     embedded::Embedded,
     msk,
@@ -73,7 +73,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
         // From the minute before the first on: an event can be that much older.
         for (number, minute) in (0..).zip(&mut minutes) {
             let buckets = ledger.minute(Minute::of(UnixMillis(START.0 + (number - 1) * 60_000)));
-            minute.resize(Shard::COUNT.into(), (0, 0));
+            minute.resize(Bucket::PER_MINUTE.into(), (0, 0));
             for (sum, bucket) in minute.iter_mut().zip(buckets) {
                 *sum = (sum.0 + bucket.items, sum.1 + bucket.bytes);
             }
@@ -88,7 +88,7 @@ async fn assert_model_matches_functions(keyed_by: KeyedBy) {
     let buckets = || minutes.iter().take(MINUTES as usize + 1).flatten();
     // Half a unit for each 4 KB; a query of an empty bucket costs half a unit too.
     let halves: u64 = buckets().map(|(_, bytes)| bytes.div_ceil(4096).max(1)).sum();
-    let empty = 60 * u64::from(Shard::COUNT) - buckets().count() as u64;
+    let empty = 60 * u64::from(Bucket::PER_MINUTE) - buckets().count() as u64;
     assert_eq!(ranked.items, buckets().map(|(items, _)| items).sum::<u64>());
     assert_eq!((ranked.read_units * 2.0).round() as u64, halves + empty);
     // The second snapshot has the previous rank of every product, as the model assumes.

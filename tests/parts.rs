@@ -239,11 +239,11 @@ pub async fn counted(client: &Client, table: &str) -> Counts {
         let page = page.expect("the table can be read");
         for item in page.items() {
             let bucket = item["bucket"].as_s().expect("bucket is text");
-            let (minute, _) = bucket.split_once('#').expect("a bucket is minute and shard");
-            if minute == "late" {
-                // The notes of late clicks are in the same table.
+            if bucket == "layout" || bucket.starts_with("late#") {
+                // The version of the layout and the notes of late clicks are in the same table.
                 continue;
             }
+            let (minute, _) = bucket.split_once('#').expect("a bucket is a minute and a number");
             let minute = DateTime::parse_from_str(&format!("{minute}+0000"), "%Y-%m-%dT%H:%MZ%z");
             let minute = minute.expect("a minute is a time").timestamp_millis();
             for (name, value) in item {

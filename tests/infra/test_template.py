@@ -61,6 +61,7 @@ BY_CODE = '{"Null": {"lambda:SourceFunctionArn": "false"}}'
 
 GRANTS = {
     "CountClicksRole": {
+        ("Allow", "dynamodb:Query", COUNTERS, ""),
         ("Allow", "dynamodb:UpdateItem", COUNTERS, ""),
         ("Allow", "dynamodb:PutItem", REJECTS, ""),
         ("Allow", "logs:CreateLogStream", logs("count-clicks"), ""),

@@ -178,7 +178,7 @@ impl Shop {
         let summary = self.deliver("clicks-2", &lines, 2_000).await;
         assert_eq!((summary.counted, summary.already_counted), (500, 0));
         let source = TopicPartition::new("clicks-2", None);
-        let first = ItemKey::first(Bucket { minute: self.minute(10), shard: Shard::of(&products[0]) }, &source);
+        let first = ItemKey::first(Bucket::of(self.minute(10), &products[0], &source), &source);
         let chain = [first, first.next(), first.next().next()];
         let mut counters = 0;
         for (key, closed) in chain.into_iter().zip([true, true, false]) {
@@ -202,7 +202,7 @@ impl Shop {
         let retention = Duration::from_hours(26);
         let source = TopicPartition::new("clicks-2", None);
         let product = products_of_a_shard(1, 250).remove(0);
-        let bucket = Bucket { minute: self.minute(10), shard: Shard::of(&product) };
+        let bucket = Bucket::of(self.minute(10), &product, &source);
         let update = |first, last| {
             let counts = CounterUpdate { first, last, clicks: 1, counts: vec![(0, 1)] };
             Update { overflow: 0, counts, closes: false }

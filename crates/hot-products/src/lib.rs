@@ -68,11 +68,12 @@
 //!
 //! // Classify the records, and group the clicks by the item that counts them.
 //! let policy = Policy::default();
+//! let partition = TopicPartition::new("clicks-0", None);
 //! let mut clicks: BTreeMap<Bucket, Vec<Click>> = BTreeMap::new();
 //! for (offset, value) in (100..).zip(batch) {
 //!     if let Classification::Counted(event) = policy.classify(now, value.as_bytes()) {
 //!         let id = event.product_id.as_str();
-//!         let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(id) };
+//!         let bucket = Bucket::of(Minute::of(event.event_time), id, &partition);
 //!         let product = PRODUCTS.iter().position(|product| *product == id).unwrap() as u32;
 //!         clicks.entry(bucket).or_default().push(Click { offset, product });
 //!     }
@@ -91,14 +92,14 @@
 //! }
 //!
 //! // Rank the window, shard by shard.
-//! let (window, partition) = (Window::ended_by(now), TopicPartition::new("clicks-0", None));
+//! let window = Window::ended_by(now);
 //! let mut ranking = Ranking::new(window, 10);
 //! for shard in Shard::all() {
 //!     let mut counters = ShardCounters::new();
-//!     for minute in window.minutes() {
-//!         let item = items.get(&Bucket { minute, shard });
+//!     for bucket in window.minutes().flat_map(|minute| Bucket::of_shard(minute, shard)) {
+//!         let item = items.get(&bucket);
 //!         for (product, clicks) in item.into_iter().flat_map(|item| &item.counters) {
-//!             counters.add(minute, &partition, product, *clicks);
+//!             counters.add(bucket.minute, &partition, product, *clicks);
 //!         }
 //!     }
 //!     ranking.add(&counters);
@@ -127,6 +128,6 @@ pub mod time;
 
 pub use click::{Classification, Event, Policy, ProductId, Reason};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use counters::{Bucket, ItemKey, Shard, TopicPartition};
+pub use counters::{Bucket, ItemKey, PartitionGroup, Shard, TopicPartition};
 pub use snapshot::{RankedProduct, Snapshot, SnapshotMinutes};
 pub use time::{Minute, UnixMillis, Window};

@@ -15,14 +15,13 @@ use hashbrown::{HashMap, hash_map::Entry};
 /// DynamoDB Developer Guide, "Service, account, and table quotas").
 pub const MAX_PRODUCTS_PER_UPDATE: usize = 200;
 
-/// An item whose last update consumed this many write units, that is, which measures more than 3 KB, takes one more
+/// An item whose last update consumed this many write units, that is, which measures more than 1 KB, takes one more
 /// update, and that update closes it.
 ///
 /// An update costs its whole item, so many updates of one large item cost the square of what they write. But each item
-/// of a chain has its own counters for the same hot products, which twelve rankings read. With four, `hot cost` shows
-/// a third of the bill of items that grow without a limit for 10,000 clicks a second keyed by user, and the same bill
-/// for small loads.
-pub const CLOSE_FROM_WRITE_UNITS: u64 = 4;
+/// of a chain has its own counters for the same hot products, which twelve rankings read. With two, `hot cost` shows the
+/// lowest bills (docs/decisions/0002).
+pub const CLOSE_FROM_WRITE_UNITS: u64 = 2;
 
 /// A click as counting sees it: its offset, and the product's number within the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod counters;
 mod days;
 mod late;
+mod layout;
 mod limits;
 mod rankings;
 mod rejects;
@@ -31,7 +32,10 @@ pub use self::{
     rejects::{RejectsPage, RejectsTable},
     snapshots::{PutOutcome, SnapshotsTable},
 };
-use crate::settings::{SettingError, Settings};
+use crate::{
+    counters::LAYOUT_VERSION,
+    settings::{SettingError, Settings},
+};
 
 /// The codes of throttled calls (Amazon DynamoDB Developer Guide, "Error messages and codes").
 const THROTTLES: [&str; 3] = ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
@@ -50,6 +54,17 @@ pub enum StoreError {
         message: String,
         /// Whether DynamoDB throttled the call: nothing was changed, and it may succeed later.
         throttled: bool,
+    },
+    /// The counters were written with another layout.
+    #[error(
+        "table {table} has counters of layout {found}, and this program has layout {LAYOUT_VERSION}. Two layouts can't share a \
+         table: use the version of the program that wrote it, or new tables"
+    )]
+    OtherLayout {
+        /// The table.
+        table: String,
+        /// The table's layout version.
+        found: String,
     },
     /// An item does not have its table's layout.
     #[error("table {table}, item {item}: {problem}")]

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, num::NonZeroU32, ops::Range};
 use base64_simd::STANDARD;
 use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
-    Bucket, Classification, Minute, Policy, Reason, Shard, TopicPartition, UnixMillis, click::Text, protocol::Click,
-    rejects::BatchRejects,
+    Bucket, Classification, Minute, PartitionGroup, Policy, Reason, Shard, TopicPartition, UnixMillis, click::Text,
+    protocol::Click, rejects::BatchRejects,
 };
 
 pub use crate::envelope::NotAnMskBatch;
@@ -166,17 +166,23 @@ impl Decoder<'_> {
             left_out: Vec::new(),
             rejects: BatchRejects::default(),
         };
+        let group = PartitionGroup::of(&partition.partition);
         let mut clicks = Vec::with_capacity(records.len());
         self.batch.records += records.len() as u64;
         for Object(record) in records {
-            clicks.extend(self.record(record, &mut partition));
+            clicks.extend(self.record(record, group, &mut partition));
         }
         self.batch.repeated += partition.group(clicks);
         self.batch.partitions.push(partition);
     }
 
     /// Classifies a record. Returns it when it is a click to count.
-    fn record(&mut self, record: EnvelopeRecord<'_>, partition: &mut PartitionBatch) -> Option<BucketClick> {
+    fn record(
+        &mut self,
+        record: EnvelopeRecord<'_>,
+        group: PartitionGroup,
+        partition: &mut PartitionBatch,
+    ) -> Option<BucketClick> {
         let EnvelopeRecord { offset, value } = record;
         let Some(Text(value)) = value else {
             partition.reject(offset, Reason::NoValue, None);
@@ -190,7 +196,7 @@ impl Decoder<'_> {
         match self.policy.classify(self.now, &self.value) {
             Classification::Counted(event) => {
                 let product = event.product_id.as_str();
-                let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(product) };
+                let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(product), group };
                 self.batch.newest_event_time = self.batch.newest_event_time.max(Some(event.event_time));
                 return Some((bucket, offset, self.batch.products.number(product)));
             }
@@ -275,7 +281,7 @@ mod tests {
         let batch = decode(BATCH);
         assert_eq!((batch.records, batch.clicks(), batch.ignored, batch.rejected()), (12, 11, 1, 0));
         let texts = clicks(&batch);
-        assert_eq!(texts[0], "clicks-0 2022-12-27T16:45Z#1 102 p7");
+        assert_eq!(texts[0], "clicks-0 2022-12-27T16:45Z#2 100 p1234");
         let product = "7 caffè ☕ \"doppio\" #1";
         assert!(texts.iter().any(|click| click.ends_with(product)), "{texts:#?}");
         for partition in &batch.partitions {
@@ -343,7 +349,7 @@ mod tests {
             format!(r#"{{"offset":1,"value":"{value}","headers":null,"topic":7,"partition":"x"}}"#),
             format!(r#"{{"offset":1,"value":"{}"}}"#, value.replace('=', "\\u003d").replace('/', "\\/")),
         ] {
-            assert_eq!(clicks(&one(&record)), ["clicks-0 2022-12-27T16:50Z#4 1 p1"], "{record}");
+            assert_eq!(clicks(&one(&record)), ["clicks-0 2022-12-27T16:50Z#0 1 p1"], "{record}");
         }
     }
 

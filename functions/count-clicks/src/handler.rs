@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -166,6 +166,8 @@ pub struct CountClicks {
     offsets: CountedOffsets,
     /// How many deliveries this instance has had.
     deliveries: AtomicUsize,
+    /// Whether the counters table is known to have this program's layout.
+    layout_claimed: AtomicBool,
 }
 
 impl CountClicks {
@@ -179,15 +181,21 @@ impl CountClicks {
             cursors: CursorCache::default(),
             offsets: CountedOffsets::default(),
             deliveries: AtomicUsize::new(0),
+            layout_claimed: AtomicBool::new(false),
         }
     }
 
-    /// Opens the connection to DynamoDB before the first batch arrives.
+    /// Opens the connection to DynamoDB before the first batch arrives, and claims the counters table for this program's
+    /// layout. If that fails, the first batch tries again before it writes anything.
     ///
     /// # Errors
-    /// When DynamoDB can't be reached or refuses the function.
+    /// When DynamoDB can't be reached or refuses the function, or the table has another layout.
     pub async fn connect(&self) -> Result<(), StoreError> {
-        self.counters.connect().await
+        if !self.layout_claimed.load(Ordering::Relaxed) {
+            self.counters.claim_layout().await?;
+            self.layout_claimed.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Counts the batch `event`, the JSON of an MSK event, and finishes [`ANSWER_TIME`] before `deadline`. If the invocation
@@ -240,10 +248,13 @@ impl CountClicks {
         summary: &mut CountSummary,
         done: &mut usize,
     ) -> Result<(), StoreError> {
+        until_accepted(|| self.connect()).await?;
         let width = self.settings.write_concurrency;
         let mut rejects = stream::iter(batch.partitions.iter().filter(|partition| partition.rejects.count() > 0))
             .map(|partition| {
-                self.rejects.put(&partition.partition, &partition.rejects, now, self.settings.reject_retention)
+                until_accepted(|| {
+                    self.rejects.put(&partition.partition, &partition.rejects, now, self.settings.reject_retention)
+                })
             })
             .buffer_unordered(width);
         while let Some(write_units) = rejects.next().await {
@@ -287,12 +298,24 @@ impl CountClicks {
             }
         }
         if !late.is_empty() {
-            summary.write_units += self.counters.note_late(&late, self.settings.retention).await?;
+            let retention = self.settings.retention;
+            summary.write_units += until_accepted(|| self.counters.note_late(&late, retention)).await?;
         }
         for (bucket, partition, _) in chains {
             self.cursors.settle(bucket, partition);
         }
         Ok(())
+    }
+}
+
+/// Repeats a call as long as DynamoDB throttles it. The SDK waits between its attempts, and the end of the invocation's time
+/// drops the call. A note of late clicks may be added more than once, which does no harm.
+async fn until_accepted<T>(call: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    loop {
+        match call().await {
+            Err(error) if error.is_throttled() => {}
+            result => return result,
+        }
     }
 }
 

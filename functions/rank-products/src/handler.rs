@@ -150,6 +150,7 @@ impl RankProducts {
             let since = bound(lifetimes.expires_from(due));
             return Err(RankError::Expired { window_end: bound(due.end()), since });
         }
+        self.counters.check_layout().await?;
         let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
         let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
         // Before the counters: what is noted later is compared with what this run has known.
@@ -247,7 +248,7 @@ impl RankProducts {
         Ok(snapshots)
     }
 
-    /// Reads the counters of a shard in `minutes`, a bounded number of minutes at a time, and adds to `total` what that
+    /// Reads the counters of a shard in `minutes`, a bounded number of buckets at a time, and adds to `total` what that
     /// took.
     async fn read(
         &self,
@@ -256,14 +257,14 @@ impl RankProducts {
         total: &mut BucketRead,
     ) -> Result<ShardCounters, StoreError> {
         let counters = RefCell::new(ShardCounters::new());
-        let read_minute = async |minute| {
+        let read_bucket = async |bucket: Bucket| {
             let add = |partition: &TopicPartition, product: &str, clicks| {
-                counters.borrow_mut().add(minute, partition, product, clicks);
+                counters.borrow_mut().add(bucket.minute, partition, product, clicks);
             };
-            self.counters.read(Bucket { minute, shard }, add).await
+            self.counters.read(bucket, add).await
         };
-        let mut reads =
-            stream::iter(minutes.iter().copied()).map(read_minute).buffer_unordered(self.settings.read_concurrency);
+        let buckets = minutes.iter().flat_map(|minute| Bucket::of_shard(*minute, shard));
+        let mut reads = stream::iter(buckets).map(read_bucket).buffer_unordered(self.settings.read_concurrency);
         while let Some(read) = reads.try_next().await? {
             total.items += read.items;
             total.queries += read.queries;

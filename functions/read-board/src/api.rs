@@ -32,7 +32,7 @@ impl Board {
         (self.on_error)(error);
         match error {
             StoreError::Call { .. } => ApiError::Unavailable,
-            StoreError::Layout { .. } => ApiError::Internal,
+            StoreError::Layout { .. } | StoreError::OtherLayout { .. } => ApiError::Internal,
         }
     }
 

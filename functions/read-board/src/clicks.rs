@@ -36,11 +36,12 @@ pub struct MinuteClicks {
     pub clicks: u64,
 }
 
-/// Reads the clicks of `product`, with one query a minute.
+/// Reads the clicks of `product`, with two queries a minute.
 ///
 /// # Errors
-/// If a read failed after all retries, or a counter is not a whole number.
+/// If a read failed after all retries, a counter is not a whole number, or the counters have another layout.
 pub async fn read(counters: &CountersTable, product: &ProductId<'_>, minutes: Minutes) -> Result<Clicks, StoreError> {
+    counters.check_layout().await?;
     let read = async |minute: Minute| {
         let clicks = counters.clicks(minute, product.as_str()).await?;
         Ok::<_, StoreError>(MinuteClicks { minute: minute.start(), clicks })

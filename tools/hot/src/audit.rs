@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window,
+    Bucket, Minute, Snapshot, TopicPartition, UnixMillis, Window,
     click::MAX_AHEAD,
     defaults::READ_CONCURRENCY,
     healing::Lifetimes,
@@ -160,18 +160,19 @@ async fn read_counters(
     minutes: &[Minute],
     each: impl FnMut(Minute, &TopicPartition, &str, u64) -> Result<()>,
 ) -> Result<f64> {
+    table.check_layout().await?;
     let bar = progress::bar(Some(minutes.len() as u64), "reading counters {wide_bar} minute {pos} of {len}")?;
     let (each, failed) = (RefCell::new(each), RefCell::new(None));
     let mut units = 0.0;
     let read_minute = async |minute: Minute| {
         let mut units = 0.0;
-        for shard in Shard::all() {
+        for bucket in Bucket::of_minute(minute) {
             let add = |source: &TopicPartition, product: &str, clicks| {
                 if failed.borrow().is_none() {
                     *failed.borrow_mut() = (each.borrow_mut())(minute, source, product, clicks).err();
                 }
             };
-            units += table.read(Bucket { minute, shard }, add).await?.read_units;
+            units += table.read(bucket, add).await?.read_units;
         }
         Ok::<_, StoreError>(units)
     };

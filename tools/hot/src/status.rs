@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window, schedule,
+    Bucket, Minute, Snapshot, TopicPartition, UnixMillis, Window, schedule,
     snapshot::CountedPartition,
     store::{CountersTable, RejectsTable, SnapshotsTable, StoreError},
 };
@@ -220,10 +220,8 @@ async fn sources(
     now: UnixMillis,
     minutes: u64,
 ) -> Result<(Vec<SourceState>, f64), StoreError> {
-    let buckets = (0..minutes).flat_map(|back| {
-        let minute = Minute::of(now.minus(Duration::from_mins(back)));
-        Shard::all().map(move |shard| Bucket { minute, shard })
-    });
+    counters.check_layout().await?;
+    let buckets = (0..minutes).flat_map(|back| Bucket::of_minute(Minute::of(now.minus(Duration::from_mins(back)))));
     let read = async |bucket: Bucket| {
         let mut found = Vec::new();
         let read = counters.last_offsets(bucket, |source, offset| found.push((source, offset))).await?;

@@ -8,7 +8,7 @@ use std::{collections::HashMap, io::BufRead, time::Duration};
 use anyhow::{Context, Result};
 use count_clicks::CountSummary;
 use hot_products::{
-    Bucket, Event, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window, click::MAX_AHEAD, store::CountersTable,
+    Bucket, Event, Minute, Snapshot, TopicPartition, UnixMillis, Window, click::MAX_AHEAD, store::CountersTable,
 };
 use local_aws::embedded::Embedded;
 
@@ -92,10 +92,10 @@ impl Replay {
         let mut minute = Minute::of(earliest);
         while minute.start() <= latest {
             let mut clicks: HashMap<String, u64> = HashMap::new();
-            for shard in Shard::all() {
+            for bucket in Bucket::of_minute(minute) {
                 let add =
                     |_: &TopicPartition, product: &str, count| *clicks.entry(product.to_owned()).or_default() += count;
-                self.counters.read(Bucket { minute, shard }, add).await?;
+                self.counters.read(bucket, add).await?;
             }
             let mut clicks: Vec<_> = clicks.into_iter().collect();
             clicks.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));

@@ -14,9 +14,6 @@ use crate::{
     time::Minute,
 };
 
-/// A key that no record has, for [`CountersTable::connect`].
-const NO_KEY: &str = "-";
-
 /// The minute counters.
 #[derive(Clone, Debug)]
 pub struct CountersTable {
@@ -39,24 +36,6 @@ impl CountersTable {
     /// The table named `table`.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
-    }
-
-    /// Opens the connection, with an update that is allowed and can never be applied. Costs one write unit.
-    ///
-    /// # Errors
-    /// When DynamoDB can't be reached, or does not know the table, or does not allow the update.
-    pub async fn connect(&self) -> Result<(), StoreError> {
-        let call = self
-            .update_item(NO_KEY, NO_KEY)
-            .update_expression("SET #c = :c")
-            .condition_expression("attribute_exists(#c)")
-            .expression_attribute_names("#c", attribute::CLOSED)
-            .expression_attribute_values(":c", AttributeValue::Bool(false));
-        match call.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if condition_failed(&error) => Ok(()),
-            Err(error) => Err(self.failed(&error)),
-        }
     }
 
     /// Sends `update` to the item at `key`. `product` names its products; the item lives for `retention` after its
@@ -219,28 +198,31 @@ impl CountersTable {
         Ok(read)
     }
 
-    /// The clicks of `product` in `minute`, from all sources. Reads are eventually consistent.
+    /// The clicks of `product` in `minute`, from all topic partitions. Reads are eventually consistent, one query for each
+    /// group of topic partitions.
     ///
     /// # Errors
     /// When a read failed after all retries, or a counter is no whole number.
     pub async fn clicks(&self, minute: Minute, product: &str) -> Result<u64, StoreError> {
-        let bucket = Bucket { minute, shard: Shard::of(product) };
-        let mut items = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#b = :b")
-            .projection_expression("#p")
-            .expression_attribute_names("#b", attribute::BUCKET)
-            .expression_attribute_names("#p", format!("{}{product}", attribute::COUNTER_PREFIX))
-            .expression_attribute_values(":b", text(bucket.to_string()))
-            .into_paginator()
-            .items()
-            .send();
+        let name = format!("{}{product}", attribute::COUNTER_PREFIX);
         let mut clicks = 0;
-        while let Some(item) = items.next().await {
-            let item = item.map_err(|error| StoreError::call("Query", &self.table, &error))?;
-            self.counters_of(&item, |_, counted| clicks += counted)?;
+        for bucket in Bucket::of_shard(minute, Shard::of(product)) {
+            let mut items = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#b = :b")
+                .projection_expression("#p")
+                .expression_attribute_names("#b", attribute::BUCKET)
+                .expression_attribute_names("#p", &name)
+                .expression_attribute_values(":b", text(bucket.to_string()))
+                .into_paginator()
+                .items()
+                .send();
+            while let Some(item) = items.next().await {
+                let item = item.map_err(|error| StoreError::call("Query", &self.table, &error))?;
+                self.counters_of(&item, |_, counted| clicks += counted)?;
+            }
         }
         Ok(clicks)
     }
@@ -290,10 +272,6 @@ impl CountersTable {
 fn partition_of(item: &HashMap<String, AttributeValue>) -> TopicPartition {
     let key = item.get(attribute::SOURCE).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
     TopicPartition::of_item(key)
-}
-
-fn condition_failed(error: &SdkError<UpdateItemError>) -> bool {
-    error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 /// DynamoDB has no error of its own for an item above 400 KB, only `ValidationException: Item size to update has

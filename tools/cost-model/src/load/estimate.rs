@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use hot_products::{Minute, Shard, Window};
+use hot_products::{Bucket, Minute, Window};
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{Batches, KeyedBy, Ledger, Load, START, Topic, ledger::Bucket};
+use super::{Batches, KeyedBy, Ledger, Load, START, Topic, ledger::BucketLoad};
 use crate::assumptions::WRITE_CONCURRENCY;
 
 /// The size limit of a page of a query, in bytes (Amazon DynamoDB Developer Guide, "Paginating table query results").
@@ -112,11 +112,11 @@ struct Sums {
     bytes: f64,
     closed: f64,
     largest_item: usize,
-    /// One for each minute and shard.
+    /// One for each bucket of each minute.
     buckets: Vec<BucketSums>,
 }
 
-/// Sums over the items of a minute and shard.
+/// Sums over the items of a bucket.
 #[derive(Clone, Default)]
 struct BucketSums {
     bytes: f64,
@@ -131,7 +131,7 @@ impl Estimate {
         let window = load.window.as_secs_f64().max(1.0);
         let minutes = minutes(load);
         let simulation = Simulation { load, topic, minutes };
-        let buckets = vec![BucketSums::default(); minutes as usize * usize::from(Shard::COUNT)];
+        let buckets = vec![BucketSums::default(); minutes as usize * usize::from(Bucket::PER_MINUTE)];
         let mut sums = Sums { buckets, ..Sums::default() };
         let sample = simulation.sample();
         let pollers: Vec<Busiest> = sample.iter().map(|poller| sums.add(&simulation, *poller)).collect();
@@ -223,10 +223,10 @@ impl Sums {
         self.batches += batches as f64 * weight;
         self.records += records as f64 * weight;
         self.rounds += rounds as f64 * weight;
-        let shards = usize::from(Shard::COUNT);
+        let per_minute = usize::from(Bucket::PER_MINUTE);
         for position in 0..minutes {
             let minute = Minute::of(START.plus(Duration::from_mins(position.into())));
-            for (shard, bucket) in ledger.minute(minute).iter().enumerate() {
+            for (number, bucket) in ledger.minute(minute).iter().enumerate() {
                 self.updates += bucket.updates as f64 * weight;
                 self.write_units += bucket.write_units as f64 * weight;
                 self.items += bucket.items as f64 * weight;
@@ -234,7 +234,7 @@ impl Sums {
                 self.bytes += bucket.bytes as f64 * weight;
                 self.closed += bucket.closed as f64 * weight;
                 self.largest_item = self.largest_item.max(bucket.largest_item);
-                self.buckets[position as usize * shards + shard].add(bucket, weight);
+                self.buckets[position as usize * per_minute + number].add(bucket, weight);
             }
         }
         let per_batch = |sum: u64| sum as f64 / batches.max(1) as f64;
@@ -248,7 +248,7 @@ impl Sums {
 }
 
 impl BucketSums {
-    fn add(&mut self, bucket: &Bucket, weight: f64) {
+    fn add(&mut self, bucket: &BucketLoad, weight: f64) {
         self.bytes += bucket.bytes as f64 * weight;
         if self.write_units.len() < bucket.by_second.len() {
             self.write_units.resize(bucket.by_second.len(), 0.0);

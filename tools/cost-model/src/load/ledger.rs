@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 use hot_products::{
-    Minute, Shard, UnixMillis,
+    Bucket, Minute, UnixMillis,
     protocol::{Chain, ChainWrite, Click, Cursor, Limits, Update, UpdateOutcome},
 };
 
@@ -24,9 +24,9 @@ pub struct Counted {
     pub distinct: u64,
 }
 
-/// What the items of one minute and shard, from all sources, have taken and hold.
+/// What the items of one bucket, from all topic partitions, have taken and hold.
 #[derive(Clone, Debug, Default)]
-pub struct Bucket {
+pub struct BucketLoad {
     /// Writes, refused ones and closings included.
     pub updates: u64,
     /// Write units, closings included.
@@ -45,7 +45,7 @@ pub struct Bucket {
     pub largest_item: usize,
 }
 
-impl Bucket {
+impl BucketLoad {
     /// Applies `update` to `item`, as DynamoDB would.
     fn apply(&mut self, item: &mut Item, update: &Update, id_bytes: impl Fn(u32) -> usize) -> UpdateOutcome {
         let (before, products) = (item.bytes(), item.products());
@@ -64,9 +64,9 @@ impl Bucket {
 pub struct Ledger<'a> {
     topic: &'a Topic,
     /// The open items, by minute, so that those of minutes long past can go.
-    items: BTreeMap<Minute, HashMap<(u32, u16), Slot>>,
-    /// What became of each minute, by shard.
-    minutes: BTreeMap<Minute, Vec<Bucket>>,
+    items: BTreeMap<Minute, HashMap<(u32, Bucket), Slot>>,
+    /// What became of each minute, by the number of the bucket.
+    minutes: BTreeMap<Minute, Vec<BucketLoad>>,
 }
 
 /// A chain of items: its last item, and what the function remembers of the chain.
@@ -85,17 +85,17 @@ impl<'a> Ledger<'a> {
 
     /// Counts `batch`.
     pub fn count(&mut self, batch: &SimulatedBatch) -> Counted {
-        let mut items: HashMap<(Minute, u32, u16), Vec<Click>> = HashMap::new();
+        let mut items: HashMap<(Bucket, u32), Vec<Click>> = HashMap::new();
         let mut distinct = HashSet::with_capacity(batch.records.len());
         for record in &batch.records {
             let minute = Minute::of(record.event_time);
             distinct.insert((minute, record.product));
-            let key = (minute, record.partition, self.topic.shard(record.product));
+            let key = (self.topic.bucket(minute, record.partition, record.product), record.partition);
             items.entry(key).or_default().push(Click { offset: record.offset, product: record.product });
         }
         let mut counted = Counted { distinct: distinct.len() as u64, ..Counted::default() };
-        for ((minute, partition, shard), clicks) in items {
-            let (updates, write_units) = self.add(batch.at, minute, partition, shard, &clicks);
+        for ((bucket, partition), clicks) in items {
+            let (updates, write_units) = self.add(batch.at, bucket, partition, &clicks);
             counted.updates += updates;
             counted.write_units += write_units;
             counted.longest_chain = counted.longest_chain.max(updates);
@@ -103,16 +103,18 @@ impl<'a> Ledger<'a> {
         counted
     }
 
-    fn add(&mut self, at: UnixMillis, minute: Minute, partition: u32, shard: u16, clicks: &[Click]) -> (u64, u64) {
-        let buckets = self.minutes.entry(minute).or_insert_with(|| vec![Bucket::default(); Shard::COUNT.into()]);
-        let bucket = &mut buckets[usize::from(shard)];
+    fn add(&mut self, at: UnixMillis, bucket: Bucket, partition: u32, clicks: &[Click]) -> (u64, u64) {
+        let minute = bucket.minute;
+        let loads =
+            self.minutes.entry(minute).or_insert_with(|| vec![BucketLoad::default(); Bucket::PER_MINUTE.into()]);
+        let load = &mut loads[usize::from(bucket.number())];
         let second = at.since(minute.start()).as_secs() as usize;
-        if bucket.by_second.len() <= second {
-            bucket.by_second.resize(second + 1, 0);
+        if load.by_second.len() <= second {
+            load.by_second.resize(second + 1, 0);
         }
-        let slot = self.items.entry(minute).or_default().entry((partition, shard)).or_insert_with(|| {
-            bucket.items += 1;
-            Slot { last: new_item(minute, shard, partition, 0), overflow: 0, cursor: Cursor::START }
+        let slot = self.items.entry(minute).or_default().entry((partition, bucket)).or_insert_with(|| {
+            load.items += 1;
+            Slot { last: new_item(bucket, partition, 0), overflow: 0, cursor: Cursor::START }
         });
 
         let (mut updates, mut counted_units, mut closing_units) = (0, 0, 0);
@@ -123,10 +125,10 @@ impl<'a> Ledger<'a> {
                 ChainWrite::Update(update) => {
                     if slot.overflow < update.overflow {
                         slot.overflow = update.overflow;
-                        slot.last = new_item(minute, shard, partition, update.overflow);
-                        bucket.items += 1;
+                        slot.last = new_item(bucket, partition, update.overflow);
+                        load.items += 1;
                     }
-                    let outcome = bucket.apply(&mut slot.last, &update, |product| self.topic.id_bytes(product));
+                    let outcome = load.apply(&mut slot.last, &update, |product| self.topic.id_bytes(product));
                     if let UpdateOutcome::Counted { write_units } = outcome {
                         counted_units += write_units;
                     }
@@ -134,33 +136,32 @@ impl<'a> Ledger<'a> {
                 }
                 ChainWrite::Close { .. } => {
                     closing_units += super::item::write_units(slot.last.bytes(), slot.last.bytes());
-                    bucket.closed += 1;
+                    load.closed += 1;
                     // Nobody else counts here, so what is known is all there is.
                     chain.closed(chain.cursor().counted_through);
                 }
             }
         }
         slot.cursor = chain.cursor();
-        bucket.updates += updates;
-        bucket.write_units += counted_units + closing_units;
-        bucket.by_second[second] += counted_units + closing_units;
+        load.updates += updates;
+        load.write_units += counted_units + closing_units;
+        load.by_second[second] += counted_units + closing_units;
         (updates, counted_units)
     }
 
-    /// Forgets the items of minutes before `minute`, which no click can come for any more. Their [`Bucket`]s stay.
+    /// Forgets the items of minutes before `minute`, which no click can come for any more. Their [`BucketLoad`]s stay.
     pub fn close_before(&mut self, minute: Minute) {
         self.items = self.items.split_off(&minute);
     }
 
-    /// The buckets of `minute` by shard; none where it has no click.
-    pub fn minute(&self, minute: Minute) -> &[Bucket] {
+    /// The buckets of `minute` by number; none where it has no click.
+    pub fn minute(&self, minute: Minute) -> &[BucketLoad] {
         self.minutes.get(&minute).map_or(&[], Vec::as_slice)
     }
 }
 
-fn new_item(minute: Minute, shard: u16, partition: u32, overflow: u32) -> Item {
+fn new_item(bucket: Bucket, partition: u32, overflow: u32) -> Item {
     let digits = |number: u32| number.checked_ilog10().unwrap_or(0) as usize + 1;
-    let bucket = "2022-12-27T16:50Z#".len() + digits(shard.into());
     let source = "clicks-".len() + digits(partition) + if overflow == 0 { 0 } else { 1 + digits(overflow) };
-    Item::new(bucket, source, minute.end().plus(RETENTION).epoch_seconds())
+    Item::new("2022-12-27T16:50Z#3".len(), source, bucket.minute.end().plus(RETENTION).epoch_seconds())
 }

@@ -1,8 +1,8 @@
-//! How the clicks of a load are spread over partitions, shards and Lambda's pollers.
+//! How the clicks of a load are spread over partitions, buckets and Lambda's pollers.
 
 use std::{cell::OnceCell, rc::Rc};
 
-use hot_products::Shard;
+use hot_products::{Bucket, Minute, PartitionGroup, Shard, TopicPartition};
 use local_aws::msk::{MAX_PAYLOAD_BYTES, partition, payload_bytes};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, weighted::WeightedAliasIndex};
@@ -25,7 +25,8 @@ pub struct Topic {
     pub batch_records: usize,
     /// Clicks per second of each poller.
     pub rates: Vec<f64>,
-    partitions: u32,
+    /// The group of each partition.
+    groups: Vec<PartitionGroup>,
     keyed_by: KeyedBy,
     products: Vec<Product>,
     /// The mix of every poller, if records are keyed by user.
@@ -36,8 +37,7 @@ pub struct Topic {
 struct Product {
     /// Its share of the clicks.
     share: f64,
-    /// The number of its shard, as in a bucket's key.
-    shard: u16,
+    shard: Shard,
     id_bytes: u8,
     /// The partition of its clicks, if records are keyed by product.
     partition: u32,
@@ -64,7 +64,7 @@ impl Topic {
                 let id = format!("p{rank}");
                 Product {
                     share: f64::from(rank).powf(-load.zipf),
-                    shard: shard_number(&id),
+                    shard: Shard::of(&id),
                     id_bytes: id.len() as u8,
                     partition: partition(id.as_bytes(), load.partitions),
                 }
@@ -97,7 +97,7 @@ impl Topic {
             pollers,
             batch_records,
             rates: rates(pollers),
-            partitions: load.partitions,
+            groups: (0..load.partitions).map(group).collect(),
             keyed_by: load.keyed_by,
             products,
             all: OnceCell::new(),
@@ -124,16 +124,17 @@ impl Topic {
         let partition = match self.keyed_by {
             KeyedBy::Product => self.products[product as usize].partition,
             KeyedBy::User => {
-                let own_partitions = (self.partitions - poller).div_ceil(self.pollers);
+                let own_partitions = (self.groups.len() as u32 - poller).div_ceil(self.pollers);
                 poller + random.random_range(0..own_partitions) * self.pollers
             }
         };
         Some((partition, product))
     }
 
-    /// The number of the product's shard.
-    pub fn shard(&self, product: u32) -> u16 {
-        self.products[product as usize].shard
+    /// The bucket of a click in `minute`.
+    pub fn bucket(&self, minute: Minute, partition: u32, product: u32) -> Bucket {
+        let group = self.groups[partition as usize];
+        Bucket { minute, shard: self.products[product as usize].shard, group }
     }
 
     /// The length of a product's id, in bytes.
@@ -147,22 +148,26 @@ impl Topic {
     }
 }
 
-fn shard_number(product_id: &str) -> u16 {
-    let shard = Shard::of(product_id);
-    Shard::all().take_while(|other| *other != shard).count() as u16
+fn group(partition: u32) -> PartitionGroup {
+    PartitionGroup::of(&TopicPartition::new(&format!("clicks-{partition}"), None))
 }
 
 #[cfg(test)]
 mod tests {
+    use hot_products::UnixMillis;
+
     use super::*;
 
     #[test]
-    fn shards_are_those_of_the_layout() {
+    fn buckets_are_those_of_the_layout() {
         let topic = Topic::of(&Load::new(10.0, 3, 500, KeyedBy::Product));
-        let shards: Vec<Shard> = Shard::all().collect();
+        let minute = Minute::of(UnixMillis(0));
         for product in 0..500 {
             let id = format!("p{}", product + 1);
-            assert_eq!(shards[usize::from(topic.shard(product))], Shard::of(&id));
+            for partition in 0..3 {
+                let name = TopicPartition::new(&format!("clicks-{partition}"), None);
+                assert_eq!(topic.bucket(minute, partition, product), Bucket::of(minute, &id, &name));
+            }
             assert_eq!(topic.id_bytes(product), id.len());
         }
     }

@@ -23,7 +23,7 @@ Examples:
 /// missing until they are counted. Counters expire (after a day or so; the parameter Retention of the stack): older minutes
 /// show no clicks.
 ///
-/// Makes one query for each minute. A query costs half a read unit for each 4 KB of one eighth of that minute's counters.
+/// Makes two queries for each minute. A query costs half a read unit for each 4 KB of one eighth of that minute's counters.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ProductArgs {

@@ -7,7 +7,7 @@ use cost_model::{
     load::{Estimate, Load},
     scale::{self, Limit, Reached, Taken},
 };
-use hot_products::Shard;
+use hot_products::Bucket;
 use local_aws::template::{self, TEMPLATE};
 use serde::Serialize;
 use terminal::text::print;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &ScaleArgs) -> Result<()> {
     }
     if args.json {
         let report = ScaleReport {
-            shards: Shard::COUNT,
+            partition_keys_per_minute: Bucket::PER_MINUTE,
             measured_on: &machine,
             loads: loads.iter().map(SimulatedLoadReport::of).collect(),
             topics: topics.iter().map(TopicReport::of).collect(),
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &ScaleArgs) -> Result<()> {
     let taken: Vec<_> = loads.into_iter().map(|simulated| (simulated.load, simulated.limits)).collect();
     print(&format!(
         "{} partition keys a minute, batches of 30s; simulated: a minute or more of the busiest pollers and some others\n{}",
-        Shard::COUNT,
+        Bucket::PER_MINUTE,
         costs::taken(&taken)
     ))?;
     print(&format!("{} products\n{}", costs::whole(UPPER.1.into()), costs::reached(&topics)))?;
@@ -118,7 +118,8 @@ struct SimulatedLoad {
 
 #[derive(Serialize)]
 struct ScaleReport<'a> {
-    shards: u8,
+    /// How many partition keys a minute of counters is spread over.
+    partition_keys_per_minute: u8,
     /// The machine on which the CPU times were measured.
     measured_on: &'a str,
     loads: Vec<SimulatedLoadReport<'a>>,

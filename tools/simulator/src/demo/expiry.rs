@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use hot_products::{
-    Bucket, Minute, Shard, UnixMillis,
+    Bucket, Minute, UnixMillis,
     counters::attribute::{BUCKET, SOURCE},
     store::explain,
 };
@@ -30,8 +30,8 @@ impl Expiry {
     /// Deletes what has expired at `now`.
     pub(super) async fn delete_until(&mut self, now: UnixMillis) -> Result<()> {
         while self.next.end().plus(self.retention) <= now {
-            for shard in Shard::all() {
-                self.delete(Bucket { minute: self.next, shard }).await?;
+            for bucket in Bucket::of_minute(self.next) {
+                self.delete(bucket).await?;
             }
             self.next = Minute::of(self.next.end());
         }

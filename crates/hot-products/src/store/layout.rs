@@ -1,0 +1,83 @@
+//! The version of the counters' layout: one item of the counters table.
+//!
+//! Two layouts must not share a table: a redelivered record would not find the `last_offset` that says it is counted,
+//! and a reader would miss counters. So the first writer marks the table, and programs with another layout refuse it.
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+
+use super::{CountersTable, StoreError, number, text};
+use crate::counters::{LAYOUT_VERSION, attribute};
+
+/// The partition key of the item; no bucket has it.
+const LAYOUT: &str = "layout";
+/// The sort key of the item.
+const SORT_KEY: &str = "-";
+/// The attribute with the version.
+const VERSION: &str = "version";
+
+impl CountersTable {
+    /// Checks the table's layout before the first write, and marks a table that has no layout yet with this program's. Costs
+    /// half a read unit, and a write unit for a new table. Reads first: a table that is throttled still accepts reads.
+    ///
+    /// # Errors
+    /// If the table has another layout, or a call failed after all retries.
+    pub async fn claim_layout(&self) -> Result<(), StoreError> {
+        if self.is_marked().await? {
+            return Ok(());
+        }
+        let call = self
+            .update_item(LAYOUT, SORT_KEY)
+            .update_expression("SET #v = :v")
+            .condition_expression("attribute_not_exists(#v) OR #v = :v")
+            .expression_attribute_names("#v", VERSION)
+            .expression_attribute_values(":v", number(LAYOUT_VERSION))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
+                    self.accept(failure.item().and_then(|item| item.get(VERSION)))
+                }
+                _ => Err(self.failed(&error)),
+            },
+        }
+    }
+
+    /// Checks the table's layout before reads. A table that nothing has been written to has none. Costs half a read
+    /// unit.
+    ///
+    /// # Errors
+    /// If the table has another layout than this program, or the read failed after all retries.
+    pub async fn check_layout(&self) -> Result<(), StoreError> {
+        self.is_marked().await.map(drop)
+    }
+
+    /// Whether the table is marked with this program's layout. Another mark is an error.
+    async fn is_marked(&self) -> Result<bool, StoreError> {
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b")
+            .expression_attribute_names("#b", attribute::BUCKET)
+            .expression_attribute_values(":b", text(LAYOUT))
+            .send()
+            .await
+            .map_err(|error| StoreError::call("Query", &self.table, &error))?;
+        match output.items().first() {
+            Some(item) => self.accept(item.get(VERSION)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn accept(&self, version: Option<&AttributeValue>) -> Result<(), StoreError> {
+        let found = version.and_then(|version| version.as_n().ok()).map_or("?", String::as_str);
+        if found == LAYOUT_VERSION.to_string() {
+            return Ok(());
+        }
+        Err(StoreError::OtherLayout { table: self.table.clone(), found: found.to_owned() })
+    }
+}
