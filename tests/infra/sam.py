@@ -75,12 +75,15 @@ class _NoValue:
 class Resolver:
     """Evaluates the intrinsic functions that the templates use; others are an error."""
 
-    def __init__(self, template, overrides=None, stack="hot-products"):
+    def __init__(self, template, overrides=None, stack="hot-products", region=REGION):
         self.template = template
-        self.refs = parameters(template, overrides) | {
+        self.region = region
+        values = parameters(template, overrides)
+        lists = (name for name, p in template["Parameters"].items() if p["Type"] == "CommaDelimitedList")
+        self.refs = values | {name: values[name].split(",") for name in lists} | {
             "AWS::StackName": stack,
             "AWS::AccountId": ACCOUNT,
-            "AWS::Region": REGION,
+            "AWS::Region": region,
             "AWS::Partition": "aws",
             "AWS::URLSuffix": "amazonaws.com",
             "AWS::NoValue": _NoValue,
@@ -91,6 +94,11 @@ class Resolver:
 
     def outputs(self):
         return self._existing(self.template["Outputs"])
+
+    def broken_rules(self):
+        """The descriptions of the assertions that fail. With one, CloudFormation refuses the parameters."""
+        applying = (r for r in self.template.get("Rules", {}).values() if self(r.get("RuleCondition", True)))
+        return [a["AssertDescription"] for rule in applying for a in rule["Assertions"] if not self(a["Assert"])]
 
     def _existing(self, section):
         """The entries of a section whose condition holds."""
@@ -184,7 +192,8 @@ class Resolver:
         return self(text).split(separator)
 
     def _getazs(self, argument):
-        return [(self(argument) or REGION) + zone for zone in "abc"]
+        region = self(argument) or self.region
+        return [region + zone for zone in ("ab" if region == "us-west-1" else "abc")]
 
     def _cidr(self, argument):
         block, count, bits = argument
@@ -206,3 +215,13 @@ class Resolver:
 
     def _not(self, argument):
         return not self(argument[0])
+
+    def _and(self, argument):
+        return all(map(self, argument))
+
+    def _or(self, argument):
+        return any(map(self, argument))
+
+    def _contains(self, argument):
+        values, value = argument
+        return self(value) in self(values)

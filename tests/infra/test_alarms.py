@@ -273,9 +273,9 @@ def policy(resources):
 
 def change_dashboard(resources, old, new):
     body = properties(resources, "Dashboard")["DashboardBody"]
-    if old not in body["Fn::Sub"]:
+    if old not in body["Fn::Sub"][0]:
         raise ValueError(f"the dashboard has no {old}")
-    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+    body["Fn::Sub"][0] = body["Fn::Sub"][0].replace(old, new)
 
 
 # Possible changes, each with the check that must fail.

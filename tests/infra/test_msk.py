@@ -40,16 +40,22 @@ OUTPUTS = {
 class Stack:
     """The template, optionally changed, and resolved."""
 
-    def __init__(self, change=None, **overrides):
+    def __init__(self, change=None, region=sam.REGION, **overrides):
         template = copy.deepcopy(sam.load(sam.MSK_TEMPLATE))
         if change:
             change({name: r.get("Properties", {}) for name, r in template["Resources"].items()}, template["Resources"])
-        resolve = sam.Resolver(template, overrides, "hot-products-msk")
+        resolve = sam.Resolver(template, overrides, "hot-products-msk", region)
         self.resources = resolve.resources()
         self.outputs = resolve.outputs()
 
     properties = test_template.Stack.properties
     of_type = test_template.Stack.of_type
+
+
+def zone(subnet):
+    """The name or the id of a subnet's zone."""
+    (named,) = subnet.keys() & {"AvailabilityZone", "AvailabilityZoneId"}
+    return subnet[named]
 
 
 def ports(rule):
@@ -68,7 +74,7 @@ def check_network(test, stack):
     vpc = stack.properties("Vpc")
     test.assertEqual((True, True), (vpc.get("EnableDnsSupport"), vpc.get("EnableDnsHostnames")), "the endpoints need DNS names")
     subnets = stack.of_type("AWS::EC2::Subnet")
-    test.assertEqual(len(subnets), len({s["AvailabilityZone"] for s in subnets.values()}), "two subnets in one zone")
+    test.assertEqual(len(subnets), len({zone(s) for s in subnets.values()}), "two subnets in one zone")
     networks = [ipaddress.ip_network(s["CidrBlock"]) for s in subnets.values()]
     for i, network in enumerate(networks):
         test.assertTrue(network.subnet_of(ipaddress.ip_network(vpc["CidrBlock"])))
@@ -180,6 +186,22 @@ class MskTemplate(unittest.TestCase):
         check_network(self, stack)
         check_security_groups(self, stack)
 
+    def test_the_zones_are_ones_that_msk_accepts(self):
+        def zones(**arguments):
+            return [zone(s) for s in Stack(**arguments).of_type("AWS::EC2::Subnet").values()]
+
+        self.assertEqual(["eu-west-1a", "eu-west-1b", "eu-west-1c"], zones())
+        # Not use1-az3, whatever its name is in this account.
+        self.assertEqual(["use1-az1", "use1-az2", "use1-az4"], zones(region="us-east-1"))
+        self.assertEqual(["us-east-1b", "us-east-1d", "us-east-1f"], zones(region="us-east-1", Zones="us-east-1b,us-east-1d,us-east-1f"))
+        self.assertEqual(["eu-west-1c", "eu-west-1b", "eu-west-1a"], zones(Zones="eu-west-1c,eu-west-1b,eu-west-1a"))
+        two = Stack(region="us-west-1")
+        self.assertEqual(["us-west-1a", "us-west-1b"], zones(region="us-west-1"))
+        cluster = two.properties("Cluster")
+        self.assertEqual((["SubnetA", "SubnetB"], 4), (cluster["BrokerNodeGroupInfo"]["ClientSubnets"], cluster["NumberOfBrokerNodes"]))
+        self.assertEqual(["SubnetA", "SubnetB"], two.properties("StsEndpoint")["SubnetIds"])
+        self.assertEqual("SubnetA,SubnetB", two.outputs["Subnets"]["Value"])
+
     def test_parameters_refuse_what_would_fail_later(self):
         parameters = sam.load(sam.MSK_TEMPLATE)["Parameters"]
         for name, parameter in parameters.items():
@@ -189,7 +211,7 @@ class MskTemplate(unittest.TestCase):
         for name, good, bad in [
             ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
             ("KafkaVersion", ["3.6.0", "3.9.x", "3.9.x.kraft", "4.1.x.kraft"], ["", "3.5.1", "2.8.1", "3.9.x.zookeeper"]),
-            ("BrokerType", ["kafka.m7g.large", "kafka.m5.24xlarge"], ["", "t3.small", "express.m7g.large"]),
+            ("BrokerType", ["kafka.m7g.large", "kafka.m5.24xlarge"], ["", "t3.small", "kafka.t3.small", "express.m7g.large"]),
             ("VpcCidr", ["10.1.0.0/16", "192.168.3.0/24"], ["", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/25", "10.0.0.0"]),
         ]:
             pattern = parameters[name]["AllowedPattern"]

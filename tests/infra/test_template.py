@@ -7,6 +7,7 @@ import json
 import unittest
 
 import sam
+import schemas
 
 ARN = f"{sam.REGION}:{sam.ACCOUNT}"
 COUNTERS = f"arn:aws:dynamodb:{ARN}:table/hot-products-minute-counters"
@@ -393,6 +394,28 @@ class Template(unittest.TestCase):
         self.assertEqual("5", function["ReservedConcurrentExecutions"])
         roles = stack.of_type("AWS::IAM::Role")
         self.assertEqual(self.stack.of_type("AWS::IAM::Role"), roles)
+
+    def test_a_stack_without_a_board_has_nothing_of_it(self):
+        stack = Stack(BoardAccess="none")
+        board = {"ReadBoardFunction", "ReadBoardFunctionUrl", "ReadBoardLogs", "ReadBoardRole", "ReadBoardErrorsAlarm"}
+        self.assertEqual(INVENTORY.keys() - board, stack.resources.keys())
+        self.assertEqual(OUTPUTS.keys() - {"ReadBoardFunctionName", "BoardUrl"}, stack.outputs.keys())
+        self.assertNotIn("read-board-errors", json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"][0]["properties"]["alarms"])
+
+    def test_regions_without_function_urls_need_a_stack_without_a_board(self):
+        template = sam.load()
+
+        def accepted(region, access):
+            return not sam.Resolver(template, {"BoardAccess": access}, region=region).broken_rules()
+
+        for region in schemas.REGIONS:
+            # The Lambda Developer Guide has no function URLs in China.
+            urls = schemas.supports("AWS::Lambda::Url", region) and not region.startswith("cn-")
+            self.assertEqual(urls, accepted(region, "iam"), region)
+            self.assertTrue(accepted(region, "none"), region)
+            # Everything else exists everywhere.
+            for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
+                self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
 
     def test_two_stacks_have_no_name_in_common(self):
         template = sam.transform(sam.load())
