@@ -55,17 +55,17 @@ def parameters(template, overrides=None):
     return {name: str(value) for name, value in values.items()}
 
 
-def transform(template):
+def transform(template, overrides=None):
     """The template after the SAM transform; does not change its argument.
 
-    The result still refers to the parameters, as in AWS.
+    The result still refers to the parameters, as in AWS, which knows their values during the transform.
     """
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
         # `sam deploy` uploads the code and sets its address before the transform.
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
-    return sam_transform(template, parameters(template), NoManagedPolicies())
+    return sam_transform(template, parameters(template, overrides), NoManagedPolicies())
 
 
 class _NoValue:

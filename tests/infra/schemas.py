@@ -28,3 +28,10 @@ def permissions(kind):
     """The IAM actions that CloudFormation calls with the deployer's permissions to create, change, read and delete it."""
     handlers = schema(kind).get("handlers", {})
     return {action for name, handler in handlers.items() if name != "list" for action in handler["permissions"]}
+
+
+def create_only(kind):
+    """The paths of the properties that CloudFormation can only change by a replacement, such as ("KeySchema",)."""
+    read = schema(kind)
+    paths = read.get("createOnlyProperties", []) + read.get("conditionalCreateOnlyProperties", [])
+    return [tuple(path.removeprefix("/properties/").split("/")) for path in paths]

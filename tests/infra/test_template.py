@@ -180,7 +180,7 @@ class Stack:
         source = sam.load()
         if change:
             change(source["Resources"])
-        template = sam.transform(source)
+        template = sam.transform(source, overrides)
         resolve = sam.Resolver(template, overrides)
         self.resources = resolve.resources()
         self.outputs = resolve.outputs()
@@ -468,7 +468,7 @@ def statement(resources, role, action):
 
 
 def click_event(resources):
-    return resources["CountClicksFunction"]["Properties"]["Events"]["Clicks"]["Properties"]
+    return resources["CountClicksFunctionClicks"]["Properties"]
 
 
 def schedule_event(resources):
@@ -515,7 +515,7 @@ CHANGES = [
     ("partial batch responses", check_event_source, lambda r: click_event(r).update(FunctionResponseTypes=["ReportBatchItemFailures"])),
     ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
     ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
-    ("no consumer group", check_event_source, lambda r: click_event(r).pop("ConsumerGroupId")),
+    ("no consumer group", check_event_source, lambda r: click_event(r).pop("AmazonManagedKafkaEventSourceConfig")),
     ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
     ("a schedule in local time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpressionTimezone="Europe/Berlin")),
     ("a schedule without the scheduled time", check_schedule, lambda r: schedule_event(r).update(Input="{}")),
