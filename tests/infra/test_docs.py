@@ -6,6 +6,7 @@ Run: python -m unittest discover tests/infra
 
 import pathlib
 import re
+import tomllib
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -80,6 +81,16 @@ class Documentation(unittest.TestCase):
             named = re.findall(r"(?:aws-sam-cli|cargo-lambda)==[0-9.]+[0-9]", page.read_text(encoding="utf-8"))
             self.assertTrue(named, page.name)
             self.assertEqual([], [pin for pin in named if not re.search(rf"^{re.escape(pin)}\b", pins, re.MULTILINE)], page.name)
+
+    def test_each_configuration_of_sam_deploys_a_stack_of_its_own(self):
+        config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text(encoding="utf-8"))
+        stacks = {name: section["global"]["parameters"]["stack_name"] for name, section in config.items() if name != "version"}
+        self.assertEqual({"default", "staging", "production", "msk"}, stacks.keys())
+        self.assertEqual(len(stacks), len(set(stacks.values())))
+        for name, stack in stacks.items():
+            self.assertEqual(stack, config[name]["deploy"]["parameters"]["s3_prefix"], name)
+            # The example policy of the deployer covers these names.
+            self.assertTrue(stack.startswith("hot-products"), name)
 
     def test_the_decisions_are_listed(self):
         folder = ROOT / "docs" / "decisions"

@@ -417,6 +417,19 @@ class Template(unittest.TestCase):
             for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
                 self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
 
+    def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
+        template = sam.transform(sam.load())
+        for overrides, expected in ({}, ["hot-products-count-clicks", "staging-count-clicks"]), ({"ConsumerGroupId": "one"}, ["one", "one"]):
+            found = []
+            for stack in ("hot-products", "staging"):
+                resources = sam.Resolver(template, overrides, stack).resources()
+                source = resources["CountClicksFunctionClicks"]["Properties"]
+                found.append(source["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"])
+                # And may join no other.
+                joined = {r for _, a, r, _ in grants(resources["CountClicksRole"]["Properties"]) if a == "kafka-cluster:AlterGroup"}
+                self.assertEqual({IN_CLUSTER % ("group", found[-1])}, joined)
+            self.assertEqual(expected, found)
+
     def test_two_stacks_have_no_name_in_common(self):
         template = sam.transform(sam.load())
         names = []
@@ -441,7 +454,7 @@ class Template(unittest.TestCase):
             # An asterisk would be a wildcard in the role.
             ("MskClusterArn", [sam.CLUSTER, serverless], ["", "shop", sam.CLUSTER[:-1] + "*", sam.CLUSTER.replace("shop", "*")]),
             ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
-            ("ConsumerGroupId", ["hot-products"], ["", "*", "a/b"]),
+            ("ConsumerGroupId", ["", "hot-products"], ["*", "a/b"]),
             ("SourceEpoch", ["", "1", "20"], ["0", "-1", "02", "x"]),
             ("CountedActions", ["click", "click,view"], ["", "click, view", ",", "click,"]),
             ("MaxEventAge", ["90m", "2h"], ["", "2", "0h", "2 hours", "-1h"]),
@@ -515,6 +528,7 @@ CHANGES = [
     ("partial batch responses", check_event_source, lambda r: click_event(r).update(FunctionResponseTypes=["ReportBatchItemFailures"])),
     ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
     ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
+    ("one consumer group for all stacks", check_event_source, lambda r: click_event(r)["AmazonManagedKafkaEventSourceConfig"].update(ConsumerGroupId="count-clicks")),
     ("no consumer group", check_event_source, lambda r: click_event(r).pop("AmazonManagedKafkaEventSourceConfig")),
     ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
     ("a schedule in local time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpressionTimezone="Europe/Berlin")),
