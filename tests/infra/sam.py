@@ -138,7 +138,7 @@ class Resolver:
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self(properties['QueueName'])}"
         if kind == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
-        if kind.startswith("AWS::EC2::"):
+        if kind.startswith(("AWS::EC2::", "AWS::ApplicationAutoScaling::")) or kind == "AWS::Lambda::EventSourceMapping":
             return name  # AWS would generate an id
         raise NotImplementedError(f"Ref of a {kind}")
 

@@ -32,6 +32,7 @@ CHANGED = {
         "BatchSize": "500",
         "BatchWindowSeconds": "5",
         "SourceEpoch": "2",
+        "EventSourceMetrics": "EventCount",
         "CountedActions": "click,view",
         "MaxEventAge": "12h",
         "Retention": "48h",
@@ -46,6 +47,7 @@ CHANGED = {
         "AlarmEmail": "on-call@example.com",
         "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
         "MaxOffsetLag": "5",
+        "MaxLagPercent": "20",
         "MaxStalePercent": "2",
         "MaxRejectedPercent": "2",
         "MaxAlreadyCountedPercent": "30",
@@ -57,6 +59,10 @@ CHANGED = {
         "KafkaVersion": "4.1.x.kraft",
         "BrokerType": "kafka.m7g.xlarge",
         "BrokerStorageGb": "500",
+        "MaxBrokerStorageGb": "2000",
+        "Monitoring": "PER_BROKER",
+        "AlarmEmail": "on-call@example.com",
+        "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
         "LogRetentionDays": "7",
         "VpcCidr": "10.1.0.0/24",
         "Zones": "eu-west-1b,eu-west-1c,eu-west-1a",
@@ -179,7 +185,8 @@ class Changes(unittest.TestCase):
         self.assertNotIn(EVENT_SOURCE, {resource["Type"] for resource in absent.values()})
         # In the second step, everything else is updated in place.
         changed, _ = template.resources({"Topic": "views", "ConsumerGroupId": "other", "StartingPosition": "LATEST"})
-        self.assertEqual({"CountClicksFunctionClicks"}, changed.keys() - absent.keys())
+        alarms = {"EventSourceSilentAlarm", "CountingBehindAlarm"}
+        self.assertEqual({"CountClicksFunctionClicks"} | alarms, changed.keys() - absent.keys())
 
     def test_kafka_data_is_kept(self):
         _, written = Template("msk.yaml").resources({})
@@ -214,7 +221,7 @@ class ChecksCanFail(unittest.TestCase):
 
 def without_source(change):
     def both(source):
-        del source["Resources"]["CountClicksFunctionClicks"]
+        source["Parameters"]["EventSource"]["Default"] = "absent"
         change(source)
 
     return both

@@ -7,6 +7,7 @@ import unittest
 
 import sam
 import test_template
+from test_alarms import EMAIL, EMAIL_TOPIC, TOPIC, Alarm, Metric, read
 from test_template import ARN
 
 SUBNETS = ["SubnetA", "SubnetB", "SubnetC"]
@@ -25,6 +26,14 @@ INVENTORY = {
     "Cluster": "AWS::MSK::Cluster",
     "Configuration": "AWS::MSK::Configuration",
     "ClickTopic": "AWS::MSK::Topic",
+    "StorageTarget": "AWS::ApplicationAutoScaling::ScalableTarget",
+    "StoragePolicy": "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "BrokerDiskAlarm": "AWS::CloudWatch::Alarm",
+    "BrokerCpuAlarm": "AWS::CloudWatch::Alarm",
+    "UnderReplicatedAlarm": "AWS::CloudWatch::Alarm",
+    "OfflinePartitionsAlarm": "AWS::CloudWatch::Alarm",
+    "ActiveControllerAlarm": "AWS::CloudWatch::Alarm",
+    "IamConnectionsAlarm": "AWS::CloudWatch::Alarm",
     "BrokerLogs": "AWS::Logs::LogGroup",
 }
 
@@ -34,6 +43,31 @@ OUTPUTS = {
     "SecurityGroup": "KafkaSecurityGroup",
     "Subnets": "SubnetA,SubnetB,SubnetC",
     "Vpc": "Vpc",
+}
+
+
+def of_brokers(*names, statistic, brokers=(1, 2, 3)):
+    dimensions = [("Cluster Name", "hot-products-msk", "Broker ID", str(broker)) for broker in brokers]
+    return [Metric("AWS/Kafka", name, dimension, statistic, 300) for dimension in dimensions for name in names]
+
+
+def of_cluster(name):
+    return [Metric("AWS/Kafka", name, ("Cluster Name", "hot-products-msk"), "Maximum", 60)]
+
+
+DISK = of_brokers("KafkaDataLogsDiskUsed", statistic="Maximum")
+CPU = of_brokers("CpuUser", "CpuSystem", statistic="Average")
+UNDER_REPLICATED = of_brokers("UnderReplicatedPartitions", statistic="Maximum")
+REFUSED = of_brokers("IAMTooManyConnections", statistic="Sum")
+
+# The limits are those of the Amazon MSK Developer Guide. A change of an alarm needs the same change here.
+ALARMS = {
+    "broker-disk": Alarm("broker-disk", DISK, "MAX([d1, d2, d3])", "> 85", (1, 1), "notBreaching"),
+    "broker-cpu": Alarm("broker-cpu", CPU, "MAX([u1 + s1, u2 + s2, u3 + s3])", "> 60", (3, 3), "notBreaching"),
+    "under-replicated-partitions": Alarm("under-replicated-partitions", UNDER_REPLICATED, "MAX([r1, r2, r3])", "> 0", (3, 3), "notBreaching"),
+    "iam-connections": Alarm("iam-connections", REFUSED, "MAX([c1, c2, c3])", "> 0", (2, 3), "notBreaching"),
+    "offline-partitions": Alarm("offline-partitions", of_cluster("OfflinePartitionsCount"), None, "> 0", (3, 3), "notBreaching"),
+    "active-controller": Alarm("active-controller", of_cluster("ActiveControllerCount"), None, "< 1", (5, 5), "notBreaching"),
 }
 
 
@@ -126,6 +160,22 @@ def check_cluster(test, stack):
     test.assertGreater(int(stack.properties("BrokerLogs").get("RetentionInDays", 0)), 0)
 
 
+def check_alarms(test, stack):
+    found = {a["AlarmName"].removeprefix("hot-products-msk-"): a for a in stack.of_type("AWS::CloudWatch::Alarm").values()}
+    test.assertEqual(ALARMS, {name: read(alarm, named_ids=False) for name, alarm in found.items()})
+    for name, alarm in found.items():
+        test.assertEqual(alarm["AlarmActions"], alarm["OKActions"], name)
+
+
+def check_storage_grows(test, stack):
+    target, policy = stack.properties("StorageTarget"), stack.properties("StoragePolicy")
+    test.assertEqual((CLUSTER, "kafka", "1000"), (target["ResourceId"], target["ServiceNamespace"], target["MaxCapacity"]))
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    test.assertEqual(("StorageTarget", True), (policy["ScalingTargetId"], tracking["DisableScaleIn"]))
+    # Before the alarm on the disk.
+    test.assertLess(tracking["TargetValue"], 85)
+
+
 def check_no_offset_is_reused(test, stack):
     settings = dict(line.split("=") for line in stack.properties("Configuration")["ServerProperties"].split())
     expected = {
@@ -202,6 +252,17 @@ class MskTemplate(unittest.TestCase):
         self.assertEqual(["SubnetA", "SubnetB"], two.properties("StsEndpoint")["SubnetIds"])
         self.assertEqual("SubnetA,SubnetB", two.outputs["Subnets"]["Value"])
 
+    def test_alarms_notify_a_topic_and_an_address(self):
+        alarms = Stack(AlarmTopicArn=TOPIC, AlarmEmail=EMAIL).of_type("AWS::CloudWatch::Alarm")
+        expected = [TOPIC, EMAIL_TOPIC.replace("hot-products-alarms", "hot-products-msk-alarms")]
+        self.assertEqual([expected] * len(ALARMS), [alarm["AlarmActions"] for alarm in alarms.values()])
+
+    def test_a_fourth_broker_is_watched(self):
+        alarms = Stack(region="us-west-1").of_type("AWS::CloudWatch::Alarm")
+        cpu = read(alarms["BrokerCpuAlarm"], named_ids=False)
+        self.assertEqual("MAX([u1 + s1, u2 + s2, u3 + s3, u4 + s4])", cpu.expression)
+        self.assertEqual(of_brokers("CpuUser", "CpuSystem", statistic="Average", brokers=(1, 2, 3, 4)), cpu.metrics)
+
     def test_parameters_refuse_what_would_fail_later(self):
         parameters = sam.load(sam.MSK_TEMPLATE)["Parameters"]
         for name, parameter in parameters.items():
@@ -256,6 +317,9 @@ CHANGES = [
     ("public brokers", check_cluster, lambda p, r: p["Cluster"]["BrokerNodeGroupInfo"].update(ConnectivityInfo={"PublicAccess": {"Type": "SERVICE_PROVIDED_EIPS"}})),
     ("four brokers in three zones", check_cluster, lambda p, r: p["Cluster"].update(NumberOfBrokerNodes=4)),
     ("logs without retention", check_cluster, lambda p, r: p["BrokerLogs"].pop("RetentionInDays")),
+    ("a broker that is not watched", check_alarms, lambda p, r: p["BrokerDiskAlarm"]["Metrics"].pop(1)),
+    ("a fuller disk accepted", check_alarms, lambda p, r: p["BrokerDiskAlarm"].update(Threshold=95)),
+    ("volumes that do not grow", check_storage_grows, lambda p, r: p["StorageTarget"].update(MaxCapacity=100)),
     ("unclean leader election", check_no_offset_is_reused, lambda p, r: replace_setting(p, "unclean.leader.election.enable=false", "unclean.leader.election.enable=true")),
     ("records acknowledged by one broker", check_no_offset_is_reused, lambda p, r: replace_setting(p, "min.insync.replicas=2", "min.insync.replicas=1")),
     ("MSK's default settings", check_no_offset_is_reused, lambda p, r: p["Cluster"].pop("ConfigurationInfo")),

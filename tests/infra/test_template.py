@@ -43,6 +43,10 @@ INVENTORY = {
     "ReadBoardLogs": "AWS::Logs::LogGroup",
     "ReadBoardRole": "AWS::IAM::Role",
     "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
+    "EventSourceSilentAlarm": "AWS::CloudWatch::Alarm",
+    "CountingBehindAlarm": "AWS::CloudWatch::Alarm",
+    "CountClicksThrottlesAlarm": "AWS::CloudWatch::Alarm",
+    "FailedDeliveriesAlarm": "AWS::CloudWatch::Alarm",
     "CountClicksErrorsAlarm": "AWS::CloudWatch::Alarm",
     "RankProductsErrorsAlarm": "AWS::CloudWatch::Alarm",
     "ReadBoardErrorsAlarm": "AWS::CloudWatch::Alarm",
@@ -293,6 +297,7 @@ def check_event_source(test, stack):
             "StartingPosition": "TRIM_HORIZON",
             "BatchSize": "10000",
             "MaximumBatchingWindowInSeconds": "30",
+            "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
         },
         sources["CountClicksFunctionClicks"],
     )
