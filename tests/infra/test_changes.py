@@ -37,6 +37,7 @@ CHANGED = {
         "MaxEventAge": "12h",
         "Retention": "48h",
         "CountersWriteUnitCeiling": "500",
+        "CountConcurrency": "12",
         "TopN": "20",
         "SnapshotRetention": "7d",
         "SnapshotProtection": "false",
@@ -44,6 +45,7 @@ CHANGED = {
         "BoardConcurrency": "5",
         "Architecture": "x86_64",
         "LogRetentionDays": "7",
+        "TableEncryption": "kms",
         "AlarmEmail": "on-call@example.com",
         "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
         "MaxOffsetLag": "5",
@@ -56,6 +58,7 @@ CHANGED = {
     "msk.yaml": {
         "Topic": "views",
         "Partitions": "12",
+        "TopicRetentionHours": "48",
         "KafkaVersion": "4.1.x.kraft",
         "BrokerType": "kafka.m7g.xlarge",
         "BrokerStorageGb": "500",

@@ -145,6 +145,11 @@ def check_endpoints(test, stack):
         test.assertIs(True, endpoint.get("PrivateDnsEnabled"), name)
         test.assertEqual(SUBNETS, endpoint["SubnetIds"], name)
         test.assertEqual(["EndpointsSecurityGroup"], endpoint["SecurityGroupIds"], name)
+        test.assertIn("PolicyDocument", endpoint, name)
+        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        action = {"LambdaEndpoint": "lambda:InvokeFunction", "StsEndpoint": "sts:AssumeRole"}[name]
+        test.assertEqual(("Allow", action), (statement["Effect"], statement["Action"]), name)
+        test.assertIn(f":{sam.ACCOUNT}:", statement["Resource"], name)
 
 
 def check_cluster(test, stack):
@@ -183,6 +188,7 @@ def check_no_offset_is_reused(test, stack):
         "min.insync.replicas": "2",
         "default.replication.factor": "3",
         "auto.create.topics.enable": "false",
+        "log.retention.hours": "30",
     }
     test.assertEqual(expected, settings)
     used = {"Arn": f"arn:aws:kafka:{ARN}:configuration/hot-products-msk/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f902-2", "Revision": 1}
@@ -200,6 +206,11 @@ class MskTemplate(unittest.TestCase):
         for check in CHECKS:
             with self.subTest(check.__name__):
                 check(self, stack)
+
+    def test_kafka_keeps_clicks_a_little_longer_than_they_can_be_counted(self):
+        hours = int(sam.load(sam.MSK_TEMPLATE)["Parameters"]["TopicRetentionHours"]["Default"])
+        retention = sam.load()["Parameters"]["Retention"]["Default"]
+        self.assertTrue(int(retention.removesuffix("h")) < hours <= 48, (hours, retention))
 
     def test_outputs(self):
         outputs = Stack().outputs
@@ -292,7 +303,8 @@ class MskTemplate(unittest.TestCase):
 
 def replace_setting(properties, old, new):
     configuration = properties["Configuration"]
-    configuration["ServerProperties"], n = re.subn(re.escape(old), new, configuration["ServerProperties"])
+    text = configuration["ServerProperties"]
+    text["Fn::Sub"], n = re.subn(re.escape(old), new, text["Fn::Sub"])
     if n != 1:
         raise ValueError(f"there is no {old}")
 
@@ -310,6 +322,8 @@ CHANGES = [
     ("endpoints open to all", check_security_groups, lambda p, r: p["EndpointsSecurityGroup"]["SecurityGroupIngress"][0].update(CidrIp="0.0.0.0/0")),
     ("no endpoint for STS", check_endpoints, lambda p, r: r.pop("StsEndpoint")),
     ("an endpoint without private DNS", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
+    ("an endpoint for every call", check_endpoints, lambda p, r: p["StsEndpoint"].pop("PolicyDocument")),
+    ("an endpoint for functions of other accounts", check_endpoints, lambda p, r: p["LambdaEndpoint"]["PolicyDocument"]["Statement"][0].update(Resource="*")),
     ("an endpoint in one zone", check_endpoints, lambda p, r: p["LambdaEndpoint"]["SubnetIds"].pop()),
     ("plain text", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(ClientBroker="TLS_PLAINTEXT")),
     ("plain text among brokers", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(InCluster=False)),

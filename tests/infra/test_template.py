@@ -263,7 +263,8 @@ def check_tables(test, stack):
         test.assertEqual((table_name, keys, {}), (table["TableName"], found, types), name)
         test.assertEqual("PAY_PER_REQUEST", table["BillingMode"], name)
         test.assertEqual({"AttributeName": "expires_at", "Enabled": True}, table["TimeToLiveSpecification"], name)
-        test.assertEqual({"SSEEnabled": True}, table["SSESpecification"], name)
+        # DynamoDB's own key, which other accounts can be allowed to read with.
+        test.assertEqual({"SSEEnabled": False}, table["SSESpecification"], name)
 
 
 def check_snapshots_are_kept(test, stack):
@@ -364,7 +365,12 @@ class Template(unittest.TestCase):
             Architecture="x86_64",
             LogRetentionDays="7",
             TopN="20",
+            TableEncryption="kms",
+            CountConcurrency="12",
         )
+        self.assertEqual("12", stack.properties("CountClicksFunction")["ReservedConcurrentExecutions"])
+        for table in stack.of_type("AWS::DynamoDB::Table").values():
+            self.assertEqual({"SSEEnabled": True}, table["SSESpecification"])
         function = stack.properties("CountClicksFunction")
         self.assertEqual(["x86_64"], function["Architectures"])
         self.assertEqual("2", function["Environment"]["Variables"]["SOURCE_EPOCH"])
@@ -421,6 +427,16 @@ class Template(unittest.TestCase):
             # Everything else exists everywhere.
             for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
                 self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
+
+    def test_a_public_board_needs_a_limit(self):
+        for overrides, refused in [
+            ({"BoardAccess": "public"}, True),
+            ({"BoardAccess": "public", "BoardConcurrency": "5"}, False),
+            ({"BoardAccess": "iam"}, False),
+            ({"BoardAccess": "none"}, False),
+        ]:
+            broken = sam.Resolver(sam.load(), overrides).broken_rules()
+            self.assertEqual(refused, any("BoardConcurrency" in description for description in broken), overrides)
 
     def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
         template = sam.transform(sam.load())
@@ -520,7 +536,7 @@ CHANGES = [
     ("a permission without its condition", check_inventory, lambda r: r["PublicBoardInvocation"].pop("Condition")),
     ("a board with write access", check_roles, lambda r: statement(r, "ReadBoardRole", "dynamodb:GetItem")["Action"].append("dynamodb:PutItem")),
     ("a public table", check_nothing_public, lambda r: properties(r, "HotProducts").update(ResourcePolicy={"PolicyDocument": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}]}})),
-    ("a table without encryption", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=False)),
+    ("a table with a key that only this account can use", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=True)),
     ("a table without expiry", check_tables, lambda r: properties(r, "MinuteCounters")["TimeToLiveSpecification"].update(Enabled=False)),
     ("a table with provisioned capacity", check_tables, lambda r: properties(r, "MinuteCounters").update(BillingMode="PROVISIONED")),
     ("another key", check_tables, lambda r: properties(r, "HotProducts")["AttributeDefinitions"][1].update(AttributeType="N")),
