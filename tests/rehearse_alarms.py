@@ -20,11 +20,14 @@ def make_topic():
     return client("sns").create_topic(Name="on-call")["TopicArn"]
 
 
-def without_expressions(built):
-    """Copies the built template, with one plain metric instead of each alarm's expression. Returns the copy's path."""
+def deployable(built):
+    """Copies the built template without what the emulator does not support: it has one plain metric instead of each alarm's
+    expression, and no CodeDeploy. Returns the copy's path."""
     template = sam.load(built)
     remove_expressions(template)
-    copy = built.with_name("without-expressions.json")
+    for resource in template["Resources"].values():
+        resource.get("Properties", {}).pop("DeploymentPreference", None)
+    copy = built.with_name("deployable.json")
     copy.write_text(json.dumps(template), encoding="utf-8")
     return copy
 

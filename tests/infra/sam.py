@@ -5,6 +5,7 @@ ARNs by their values, so that tests compare plain strings.
 """
 
 import copy
+import functools
 import ipaddress
 import logging
 import os
@@ -21,6 +22,8 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
 # The translator counts features for AWS and warns if the metrics are not collected.
 logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
+# It asks a service of AWS for features that are not generally available.
+logging.getLogger("samtranslator.feature_toggle").setLevel(logging.ERROR)
 
 INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
 TEMPLATE = INFRA / "template.yaml"
@@ -37,8 +40,14 @@ class NoManagedPolicies:
         return {}
 
 
-def load(path=TEMPLATE):
+@functools.cache
+def _parse(path):
     return yaml_parse(path.read_text(encoding="utf-8"))
+
+
+def load(path=TEMPLATE):
+    """The template; the caller may change it."""
+    return copy.deepcopy(_parse(path))
 
 
 def parameters(template, overrides=None):
@@ -136,8 +145,16 @@ class Resolver:
             return self(properties[named[kind]])
         if kind == "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self(properties['QueueName'])}"
+        if kind == "AWS::Lambda::Alias":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self(properties['FunctionName'])}:{properties['Name']}"
+        if kind == "AWS::CloudWatch::Alarm":
+            return self(properties["AlarmName"])
+        if kind in ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"):
+            return name  # AWS would generate a name
         if kind == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
+        if kind == "AWS::IAM::OIDCProvider":
+            return f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
         if kind.startswith(("AWS::EC2::", "AWS::ApplicationAutoScaling::")) or kind == "AWS::Lambda::EventSourceMapping":
             return name  # AWS would generate an id
         raise NotImplementedError(f"Ref of a {kind}")
@@ -151,7 +168,7 @@ class Resolver:
         kind, name, properties = self._resource(name)
         if (kind, attribute) == ("AWS::SQS::Queue", "QueueName"):
             return self(properties["QueueName"])
-        if (kind, attribute) == ("AWS::MSK::Configuration", "LatestRevision.Revision"):
+        if (kind, attribute) in (("AWS::MSK::Configuration", "LatestRevision.Revision"), ("AWS::Lambda::Version", "Version")):
             return 1
         if (kind, attribute) == ("AWS::Lambda::Url", "FunctionUrl"):
             return f"https://{name.lower()}.lambda-url.{REGION}.on.aws/"

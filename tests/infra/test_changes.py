@@ -18,59 +18,9 @@ import boto3
 
 import sam
 import schemas
+from parameters import CHANGED
 
 CONFIGURATION = sam.INFRA.parent / "docs" / "configuration.md"
-
-# Another value for each parameter. A new parameter needs one.
-CHANGED = {
-    "template.yaml": {
-        "MskClusterArn": sam.CLUSTER.replace("shop", "other"),
-        "Topic": "views",
-        "EventSource": "absent",
-        "ConsumerGroupId": "other",
-        "StartingPosition": "LATEST",
-        "BatchSize": "500",
-        "BatchWindowSeconds": "5",
-        "SourceEpoch": "2",
-        "EventSourceMetrics": "EventCount",
-        "CountedActions": "click,view",
-        "MaxEventAge": "12h",
-        "Retention": "48h",
-        "CountersWriteUnitCeiling": "500",
-        "CountConcurrency": "12",
-        "TopN": "20",
-        "SnapshotRetention": "7d",
-        "SnapshotProtection": "false",
-        "BoardAccess": "public",
-        "BoardConcurrency": "5",
-        "Architecture": "x86_64",
-        "LogRetentionDays": "7",
-        "TableEncryption": "kms",
-        "AlarmEmail": "on-call@example.com",
-        "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
-        "MaxOffsetLag": "5",
-        "MaxLagPercent": "20",
-        "MaxStalePercent": "2",
-        "MaxRejectedPercent": "2",
-        "MaxAlreadyCountedPercent": "30",
-        "MaxOffsetFallback": "300",
-    },
-    "msk.yaml": {
-        "Topic": "views",
-        "Partitions": "12",
-        "TopicRetentionHours": "48",
-        "KafkaVersion": "4.1.x.kraft",
-        "BrokerType": "kafka.m7g.xlarge",
-        "BrokerStorageGb": "500",
-        "MaxBrokerStorageGb": "2000",
-        "Monitoring": "PER_BROKER",
-        "AlarmEmail": "on-call@example.com",
-        "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
-        "LogRetentionDays": "7",
-        "VpcCidr": "10.1.0.0/24",
-        "Zones": "eu-west-1b,eu-west-1c,eu-west-1a",
-    },
-}
 
 # The properties that name a resource. Two of one name can't exist, so a replacement that keeps the name fails.
 NAMES = {
@@ -135,7 +85,8 @@ def consequence(template, parameter, value):
         return "two steps"
     if any(keeps_its_name(before[name], after[name]) for name in replaced):
         return "never"
-    return "replaces" if replaced else "in place"
+    # A new version of a function is what should be published, and the alias moves to it.
+    return "replaces" if kinds - {"AWS::Lambda::Version"} else "in place"
 
 
 def is_replaced(name, before, after, written, replaced):

@@ -90,6 +90,27 @@ class Policies(unittest.TestCase):
             actions(policy("producer.json")),
         )
 
+    def test_a_reader_can_only_read(self):
+        self.assertEqual(
+            {"dynamodb:GetItem", "dynamodb:Query", "lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}, actions(policy("reader.json"))
+        )
+        # The function only through its URL, and no other table than the one of the snapshots.
+        invoke = next(s for s in policy("reader.json")["Statement"] if s["Action"] == "lambda:InvokeFunction")
+        self.assertEqual({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}, invoke["Condition"])
+        url = test_template.Stack().properties("ReadBoardFunctionUrl")["TargetFunctionArn"]
+        for statement in policy("reader.json")["Statement"]:
+            name = statement["Resource"].rpartition(":*:*:")[2]
+            self.assertTrue(url.endswith(name) or test_template.SNAPSHOTS.endswith(name), name)
+
+    def test_the_pipeline_trusts_one_repository(self):
+        template = sam.load(sam.INFRA / "pipeline" / "role.yaml")
+        resolve = sam.Resolver(template, {"Repository": "shop/hot", "PolicyArn": f"arn:aws:iam::{sam.ACCOUNT}:policy/deployer"})
+        (statement,) = resolve.resources()["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        subjects = statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
+        environments = [f"repo:shop/hot:environment:{stage}" for stage in ("staging", "production")]
+        self.assertEqual(["repo:shop/hot:ref:refs/heads/main", *environments], subjects)
+        self.assertEqual("sts.amazonaws.com", statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:aud"])
+
 
 if __name__ == "__main__":
     unittest.main()

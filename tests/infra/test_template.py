@@ -4,10 +4,12 @@ Run: python -m unittest discover tests/infra
 """
 
 import json
+import re
 import unittest
 
 import sam
 import schemas
+from parameters import CHANGED
 
 ARN = f"{sam.REGION}:{sam.ACCOUNT}"
 COUNTERS = f"arn:aws:dynamodb:{ARN}:table/hot-products-minute-counters"
@@ -15,6 +17,8 @@ SNAPSHOTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-snapshots"
 REJECTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-rejected-events"
 DEAD_LETTERS = f"arn:aws:sqs:{ARN}:hot-products-rank-products-dead-letters"
 RANK_PRODUCTS = f"arn:aws:lambda:{ARN}:function:hot-products-rank-products"
+# The alias that a deployment moves to the new version.
+LIVE = "live"
 IN_CLUSTER = f"arn:aws:kafka:{ARN}:%s/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2/%s"
 
 
@@ -28,10 +32,16 @@ INVENTORY = {
     "HotProducts": "AWS::DynamoDB::Table",
     "RejectedEvents": "AWS::DynamoDB::Table",
     "CountClicksFunction": "AWS::Lambda::Function",
+    "CountClicksFunctionVersion": "AWS::Lambda::Version",
+    "CountClicksFunctionAliaslive": "AWS::Lambda::Alias",
+    "CountClicksFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "CountClicksFunctionClicks": "AWS::Lambda::EventSourceMapping",
     "CountClicksLogs": "AWS::Logs::LogGroup",
     "CountClicksRole": "AWS::IAM::Role",
     "RankProductsFunction": "AWS::Lambda::Function",
+    "RankProductsFunctionVersion": "AWS::Lambda::Version",
+    "RankProductsFunctionAliaslive": "AWS::Lambda::Alias",
+    "RankProductsFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "RankProductsFunctionEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
     "RankProductsFunctionEveryFiveMinutes": "AWS::Scheduler::Schedule",
     "RankProductsLogs": "AWS::Logs::LogGroup",
@@ -39,9 +49,14 @@ INVENTORY = {
     "RankProductsDeadLetters": "AWS::SQS::Queue",
     "ScheduleRole": "AWS::IAM::Role",
     "ReadBoardFunction": "AWS::Lambda::Function",
+    "ReadBoardFunctionVersion": "AWS::Lambda::Version",
+    "ReadBoardFunctionAliaslive": "AWS::Lambda::Alias",
+    "ReadBoardFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "ReadBoardFunctionUrl": "AWS::Lambda::Url",
     "ReadBoardLogs": "AWS::Logs::LogGroup",
     "ReadBoardRole": "AWS::IAM::Role",
+    "ServerlessDeploymentApplication": "AWS::CodeDeploy::Application",
+    "RolloutRole": "AWS::IAM::Role",
     "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
     "EventSourceSilentAlarm": "AWS::CloudWatch::Alarm",
     "CountingBehindAlarm": "AWS::CloudWatch::Alarm",
@@ -108,8 +123,14 @@ GRANTS = {
         ("Allow", "logs:PutLogEvents", logs("read-board"), ""),
     },
     "ScheduleRole": {
-        ("Allow", "lambda:InvokeFunction", RANK_PRODUCTS, ""),
+        ("Allow", "lambda:InvokeFunction", f"{RANK_PRODUCTS}:{LIVE}", ""),
         ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
+    },
+    "RolloutRole": {
+        ("Allow", "cloudwatch:DescribeAlarms", "*", ""),
+        ("Allow", "lambda:GetAlias", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
+        ("Allow", "lambda:UpdateAlias", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
+        ("Allow", "lambda:GetProvisionedConcurrencyConfig", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
     },
 }
 
@@ -117,6 +138,7 @@ TRUST = {
     "CountClicksRole": [("lambda.amazonaws.com", {})],
     "RankProductsRole": [("lambda.amazonaws.com", {})],
     "ReadBoardRole": [("lambda.amazonaws.com", {})],
+    "RolloutRole": [("codedeploy.amazonaws.com", {})],
     "ScheduleRole": [
         (
             "scheduler.amazonaws.com",
@@ -201,7 +223,9 @@ def as_list(value):
 
 
 def statements(role):
-    return [s for policy in role.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+    # Before the parameters are known, a conditional policy is an Fn::If.
+    policies = (policy for policy in role.get("Policies", []) if "PolicyDocument" in policy)
+    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
 
 
 def grants(role):
@@ -219,8 +243,44 @@ def grants(role):
 # ── Checks. Each takes a test case, for its assertions, and a stack. ──────────────────────────────────────────────────────
 
 
+def without_hash(name):
+    """The name of a resource, without the hash of the code that SAM adds to the names of versions."""
+    return re.sub(r"FunctionVersion[0-9a-f]{10}$", "FunctionVersion", name)
+
+
 def check_inventory(test, stack):
-    test.assertEqual(INVENTORY, {name: resource["Type"] for name, resource in stack.resources.items()})
+    test.assertEqual(INVENTORY, {without_hash(name): resource["Type"] for name, resource in stack.resources.items()})
+
+
+def check_aliases(test, stack):
+    aliases = stack.of_type("AWS::Lambda::Alias")
+    test.assertEqual({LIVE}, {alias["Name"] for alias in aliases.values()})
+    # Everything that invokes a function invokes its alias, so that a deployment moves it.
+    alias = f"arn:aws:lambda:{ARN}:function:%s:{LIVE}"
+    test.assertEqual(alias % "hot-products-count-clicks", stack.properties("CountClicksFunctionClicks")["FunctionName"])
+    test.assertEqual(alias % "hot-products-rank-products", stack.properties("RankProductsFunctionEveryFiveMinutes")["Target"]["Arn"])
+    test.assertEqual(alias % "hot-products-read-board", stack.properties("ReadBoardFunctionUrl")["TargetFunctionArn"])
+    test.assertEqual(LIVE, stack.properties("RankProductsFunctionEventInvokeConfig")["Qualifier"])
+
+
+def check_rollbacks(test, stack):
+    groups = stack.of_type("AWS::CodeDeploy::DeploymentGroup")
+    watched = {
+        name.removesuffix("FunctionDeploymentGroup"): [a["Name"] for a in group.get("AlarmConfiguration", {}).get("Alarms", [])]
+        for name, group in groups.items()
+    }
+    expected = {
+        "CountClicks": ["count-clicks-errors", "rejected-share", "stale-share"],
+        "RankProducts": ["rank-products-errors", "no-snapshot"],
+        "ReadBoard": ["read-board-errors"],
+    }
+    test.assertEqual({name: [f"hot-products-{alarm}" for alarm in alarms] for name, alarms in expected.items()}, watched)
+    for name, group in groups.items():
+        test.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"], name)
+        test.assertEqual("CodeDeployDefault.LambdaLinear10PercentEvery3Minutes", group["DeploymentConfigName"], name)
+        test.assertTrue(group["ServiceRoleArn"].endswith(":role/RolloutRole"), name)
+        alias = stack.resources[name.replace("DeploymentGroup", "Aliaslive")]
+        test.assertEqual({"ServerlessDeploymentApplication", name}, set(alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].values()))
 
 
 def check_roles(test, stack):
@@ -291,7 +351,7 @@ def check_event_source(test, stack):
     # All properties: a destination, a response type, a limit on retries or age, or splitting would be another one.
     test.assertEqual(
         {
-            "FunctionName": "hot-products-count-clicks",
+            "FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-count-clicks:{LIVE}",
             "EventSourceArn": sam.CLUSTER,
             "Topics": ["clicks"],
             "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "hot-products-count-clicks"},
@@ -311,7 +371,7 @@ def check_schedule(test, stack):
     test.assertEqual("UTC", schedule["ScheduleExpressionTimezone"])
     test.assertEqual({"Mode": "OFF"}, schedule["FlexibleTimeWindow"])
     test.assertEqual("ENABLED", schedule.get("State", "ENABLED"))
-    test.assertEqual(RANK_PRODUCTS, target["Arn"])
+    test.assertEqual(f"{RANK_PRODUCTS}:{LIVE}", target["Arn"])
     test.assertTrue(target["RoleArn"].endswith(":role/ScheduleRole"))
     test.assertEqual({"scheduled_time": "<aws.scheduler.scheduled-time>"}, json.loads(target["Input"]))
     test.assertEqual({"Arn": DEAD_LETTERS}, target["DeadLetterConfig"])
@@ -395,11 +455,12 @@ class Template(unittest.TestCase):
             {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
             {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
         ]
-        everybody = {"Principal": "*", "FunctionName": "hot-products-read-board"}
+        everybody = {"Principal": "*", "FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-read-board:{LIVE}"}
         found = list(stack.of_type("AWS::Lambda::Permission").values())
         self.assertEqual([permission | everybody for permission in expected], found)
         # Nothing else is public. Shared caches may store its responses.
-        self.assertEqual(INVENTORY.keys(), stack.resources.keys() - {"PublicBoardUrl", "PublicBoardInvocation"})
+        found = {without_hash(name) for name in stack.resources}
+        self.assertEqual(INVENTORY.keys(), found - {"PublicBoardUrl", "PublicBoardInvocation"})
         function = stack.properties("ReadBoardFunction")
         self.assertEqual("public", function["Environment"]["Variables"]["BOARD_ACCESS"])
         self.assertEqual("5", function["ReservedConcurrentExecutions"])
@@ -409,7 +470,8 @@ class Template(unittest.TestCase):
     def test_a_stack_without_a_board_has_nothing_of_it(self):
         stack = Stack(BoardAccess="none")
         board = {"ReadBoardFunction", "ReadBoardFunctionUrl", "ReadBoardLogs", "ReadBoardRole", "ReadBoardErrorsAlarm"}
-        self.assertEqual(INVENTORY.keys() - board, stack.resources.keys())
+        board |= {"ReadBoardFunctionVersion", "ReadBoardFunctionAliaslive", "ReadBoardFunctionDeploymentGroup"}
+        self.assertEqual(INVENTORY.keys() - board, {without_hash(name) for name in stack.resources})
         self.assertEqual(OUTPUTS.keys() - {"ReadBoardFunctionName", "BoardUrl"}, stack.outputs.keys())
         self.assertNotIn("read-board-errors", json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"][0]["properties"]["alarms"])
 
@@ -427,6 +489,33 @@ class Template(unittest.TestCase):
             # Everything else exists everywhere.
             for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
                 self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
+
+    def test_a_changed_setting_publishes_a_version(self):
+        def published(stack, name):
+            function = dict(stack.properties(name))
+            function.pop("ReservedConcurrentExecutions", None)  # of the function, not of a version
+            (version,) = (n for n in stack.resources if without_hash(n) == f"{name}Version")
+            return function, (version, stack.properties(version)["Description"])
+
+        changed = set()
+        for parameter, value in CHANGED["template.yaml"].items():
+            if parameter == "BoardAccess":
+                value = "public"
+            stack = Stack(**{parameter: value})
+            for name in ("CountClicksFunction", "RankProductsFunction", "ReadBoardFunction"):
+                (before, old), (after, new) = published(self.stack, name), published(stack, name)
+                self.assertEqual(before != after, old != new, f"{parameter} and {name}")
+                if before != after:
+                    changed.add(parameter)
+                self.assertLessEqual(len(new[1]), 256)
+        self.assertLessEqual({"MaxEventAge", "SourceEpoch", "TopN", "BoardAccess", "Architecture", "Tracing"}, changed)
+
+    def test_the_roles_may_trace_only_if_the_parameter_says_so(self):
+        traced = Stack(Tracing="xray")
+        self.assertEqual({"Mode": "Active"}, traced.properties("CountClicksFunction")["TracingConfig"])
+        actions = {("Allow", f"xray:{a}", "*", "") for a in ("PutTraceSegments", "PutTelemetryRecords")}
+        for name in ("CountClicksRole", "RankProductsRole", "ReadBoardRole"):
+            self.assertEqual(GRANTS[name] | actions, set(grants(traced.properties(name))), name)
 
     def test_a_public_board_needs_a_limit(self):
         for overrides, refused in [
@@ -456,6 +545,8 @@ class Template(unittest.TestCase):
         names = []
         for stack in ("hot-products", "rehearsal"):
             resources = sam.Resolver(template, {"AlarmEmail": "on-call@example.com"}, stack).resources().values()
+            # An alias belongs to its function.
+            resources = [r for r in resources if r["Type"] != "AWS::Lambda::Alias"]
             naming = ("TableName", "FunctionName", "LogGroupName", "QueueName", "Name", "RoleName", "AlarmName")
             naming += ("DashboardName", "TopicName")
             names.append({r["Properties"][n] for r in resources for n in naming if n in r["Properties"]})
@@ -558,6 +649,9 @@ CHANGES = [
     ("an unencrypted dead-letter queue", check_failed_rankings_are_kept, lambda r: properties(r, "RankProductsDeadLetters").update(SqsManagedSseEnabled=False)),
     ("a missing setting", check_functions, lambda r: properties(r, "CountClicksFunction")["Environment"]["Variables"].pop("MAX_EVENT_AGE")),
     ("settings swapped", check_functions, lambda r: properties(r, "RankProductsFunction")["Environment"]["Variables"].update(SNAPSHOTS_TABLE={"Ref": "RejectedEvents"})),
+    ("an event source of the newest code", check_aliases, lambda r: click_event(r).update(FunctionName={"Ref": "CountClicksFunction"})),
+    ("a deployment that no alarm stops", check_rollbacks, lambda r: properties(r, "RankProductsFunction")["DeploymentPreference"].pop("Alarms")),
+    ("another alarm", check_rollbacks, lambda r: properties(r, "CountClicksFunction")["DeploymentPreference"].update(Alarms=[{"Ref": "LargeItemsAlarm"}])),
     ("reserved concurrency", check_functions, lambda r: properties(r, "CountClicksFunction").update(ReservedConcurrentExecutions=1)),
 ]  # fmt: skip
 
