@@ -436,7 +436,7 @@ def read(url, path, signed):
 def check_board(check, stack, newest):
     """Checks that the board's URL serves the snapshot for signed requests only."""
     say("reading the board")
-    config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board")
+    config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board", Qualifier=wanted.LIVE)
     check("the board's URL requires signed requests", "AWS_IAM", config["AuthType"])
     url = config["FunctionUrl"]
     check("it rejects a request without a signature", 403, read(url, "/hot-products", signed=False)[0])

@@ -51,6 +51,8 @@ CHANGED = {
         "AlarmTopicArn": f"arn:aws:sns:{sam.REGION}:{sam.ACCOUNT}:on-call",
         "LogRetentionDays": "7",
         "VpcCidr": "10.1.0.0/24",
-        "Zones": "eu-west-1b,eu-west-1c,eu-west-1a",
+        "ZoneA": "eu-west-1d",
+        "ZoneB": "eu-west-1d",
+        "ZoneC": "eu-west-1d",
     },
 }

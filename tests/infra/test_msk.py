@@ -254,8 +254,10 @@ class MskTemplate(unittest.TestCase):
         self.assertEqual(["eu-west-1a", "eu-west-1b", "eu-west-1c"], zones())
         # Not use1-az3, whatever its name is in this account.
         self.assertEqual(["use1-az1", "use1-az2", "use1-az4"], zones(region="us-east-1"))
-        self.assertEqual(["us-east-1b", "us-east-1d", "us-east-1f"], zones(region="us-east-1", Zones="us-east-1b,us-east-1d,us-east-1f"))
-        self.assertEqual(["eu-west-1c", "eu-west-1b", "eu-west-1a"], zones(Zones="eu-west-1c,eu-west-1b,eu-west-1a"))
+        self.assertEqual(["us-east-1b", "us-east-1d", "us-east-1f"], zones(region="us-east-1", ZoneA="us-east-1b", ZoneB="us-east-1d", ZoneC="us-east-1f"))
+        self.assertEqual(["eu-west-1c", "eu-west-1b", "eu-west-1a"], zones(ZoneA="eu-west-1c", ZoneB="eu-west-1b", ZoneC="eu-west-1a"))
+        incomplete = sam.Resolver(sam.load(sam.MSK_TEMPLATE), {"ZoneA": "eu-west-1a", "ZoneB": "eu-west-1b"})
+        self.assertEqual(["Give ZoneB and ZoneC as well, or none of the three."], incomplete.broken_rules())
         two = Stack(region="us-west-1")
         self.assertEqual(["us-west-1a", "us-west-1b"], zones(region="us-west-1"))
         cluster = two.properties("Cluster")

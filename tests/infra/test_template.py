@@ -8,7 +8,6 @@ import re
 import unittest
 
 import sam
-import schemas
 from parameters import CHANGED
 
 ARN = f"{sam.REGION}:{sam.ACCOUNT}"
@@ -474,21 +473,6 @@ class Template(unittest.TestCase):
         self.assertEqual(INVENTORY.keys() - board, {without_hash(name) for name in stack.resources})
         self.assertEqual(OUTPUTS.keys() - {"ReadBoardFunctionName", "BoardUrl"}, stack.outputs.keys())
         self.assertNotIn("read-board-errors", json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"][0]["properties"]["alarms"])
-
-    def test_regions_without_function_urls_need_a_stack_without_a_board(self):
-        template = sam.load()
-
-        def accepted(region, access):
-            return not sam.Resolver(template, {"BoardAccess": access}, region=region).broken_rules()
-
-        for region in schemas.REGIONS:
-            # The Lambda Developer Guide has no function URLs in China.
-            urls = schemas.supports("AWS::Lambda::Url", region) and not region.startswith("cn-")
-            self.assertEqual(urls, accepted(region, "iam"), region)
-            self.assertTrue(accepted(region, "none"), region)
-            # Everything else exists everywhere.
-            for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
-                self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
 
     def test_a_changed_setting_publishes_a_version(self):
         def published(stack, name):
