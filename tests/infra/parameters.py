@@ -24,6 +24,7 @@ CHANGED = {
         "SnapshotProtection": "false",
         "BoardAccess": "public",
         "BoardConcurrency": "5",
+        "BoardDistributionArn": f"arn:aws:cloudfront::{sam.ACCOUNT}:distribution/E2EXAMPLE",
         "Architecture": "x86_64",
         "LogRetentionDays": "7",
         "TableEncryption": "kms",
@@ -37,6 +38,10 @@ CHANGED = {
         "MaxRejectedPercent": "2",
         "MaxAlreadyCountedPercent": "30",
         "MaxOffsetFallback": "300",
+    },
+    "cdn.yaml": {
+        "BoardUrl": "https://other.lambda-url.eu-central-1.on.aws/",
+        "RequestsPerFiveMinutes": "50",
     },
     "msk.yaml": {
         "Topic": "views",

@@ -28,8 +28,10 @@ logging.getLogger("samtranslator.feature_toggle").setLevel(logging.ERROR)
 INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
 TEMPLATE = INFRA / "template.yaml"
 MSK_TEMPLATE = INFRA / "msk.yaml"
+CDN_TEMPLATE = INFRA / "cdn.yaml"
 
 ACCOUNT = "123456789012"
+BOARD_URL = "https://abc123.lambda-url.eu-central-1.on.aws/"
 CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
 
 
@@ -52,7 +54,8 @@ def load(path=TEMPLATE):
 
 def parameters(template, overrides=None):
     """The value of each parameter: the given one, or the default. All are strings, as in CloudFormation."""
-    given = {"MskClusterArn": CLUSTER} if "MskClusterArn" in template["Parameters"] else {}
+    required = {"MskClusterArn": CLUSTER, "BoardUrl": BOARD_URL}
+    given = {name: value for name, value in required.items() if name in template["Parameters"]}
     given |= overrides or {}
     unknown = given.keys() - template["Parameters"].keys()
     if unknown:
@@ -153,6 +156,8 @@ class Resolver:
             return name  # AWS would generate a name
         if kind == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
+        if kind.startswith("AWS::CloudFront::"):
+            return f"id-of-{name}"  # AWS would generate an id
         if kind == "AWS::IAM::OIDCProvider":
             return f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
         if kind.startswith(("AWS::EC2::", "AWS::ApplicationAutoScaling::")) or kind == "AWS::Lambda::EventSourceMapping":
@@ -172,6 +177,10 @@ class Resolver:
             return 1
         if (kind, attribute) == ("AWS::Lambda::Url", "FunctionUrl"):
             return f"https://{name.lower()}.lambda-url.{REGION}.on.aws/"
+        if kind.startswith("AWS::CloudFront::"):
+            return f"{attribute.lower()}-of-{name}"
+        if kind == "AWS::WAFv2::WebACL":
+            return f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/{self(properties['Name'])}/1b2c3d4e"
         if attribute != "Arn":
             raise NotImplementedError(f"attribute {attribute}")
         if kind == "AWS::IAM::Role":

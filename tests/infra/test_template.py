@@ -511,6 +511,19 @@ class Template(unittest.TestCase):
             broken = sam.Resolver(sam.load(), overrides).broken_rules()
             self.assertEqual(refused, any("BoardConcurrency" in description for description in broken), overrides)
 
+    def test_only_its_distribution_may_call_the_board(self):
+        distribution = CHANGED["template.yaml"]["BoardDistributionArn"]
+        stack = Stack(BoardDistributionArn=distribution)
+        self.assertEqual("AWS_IAM", stack.properties("ReadBoardFunctionUrl")["AuthType"])
+        common = {"Principal": "cloudfront.amazonaws.com", "SourceArn": distribution}
+        common |= {"FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-read-board:{LIVE}"}
+        expected = [
+            common | {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "AWS_IAM"},
+            common | {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+        ]
+        self.assertEqual(expected, list(stack.of_type("AWS::Lambda::Permission").values()))
+        self.assertEqual({}, Stack(BoardDistributionArn=distribution, BoardAccess="none").of_type("AWS::Lambda::Permission"))
+
     def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
         template = sam.transform(sam.load())
         for overrides, expected in ({}, ["hot-products-count-clicks", "staging-count-clicks"]), ({"ConsumerGroupId": "one"}, ["one", "one"]):
