@@ -6,10 +6,17 @@ import sam
 CHANGED = {
     "template.yaml": {
         "MskClusterArn": sam.CLUSTER.replace("shop", "other"),
+        "KafkaAuthentication": "scram",
+        "KafkaSecretArn": f"arn:aws:secretsmanager:{sam.REGION}:{sam.ACCOUNT}:secret:AmazonMSK_clicks-a1b2c3",
+        "KafkaSecretKeyArn": f"arn:aws:kms:{sam.REGION}:{sam.ACCOUNT}:key/1b2c3d4e",
         "Topic": "views",
         "EventSource": "absent",
         "ConsumerGroupId": "other",
         "StartingPosition": "LATEST",
+        "StartingPositionTimestamp": "1672131001",
+        "FilterActions": "true",
+        "MinimumPollers": "2",
+        "MaximumPollers": "20",
         "BatchSize": "500",
         "BatchWindowSeconds": "5",
         "SourceEpoch": "2",

@@ -1,4 +1,4 @@
-"""Tests of which regions infra/template.yaml accepts, from CloudFormation's schemas."""
+"""Tests of infra/template.yaml against CloudFormation's schemas: which regions it accepts, and what an event source can be."""
 
 import unittest
 
@@ -22,6 +22,12 @@ class Regions(unittest.TestCase):
             # Everything else exists everywhere.
             for kind in set(INVENTORY.values()) - {"AWS::Lambda::Url"}:
                 self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
+
+    def test_an_msk_event_source_has_no_mode_without_order(self):
+        # A queue would break the guard by offset. If MSK gets such a mode, the template has to set the ordered one.
+        definitions = schemas.schema("AWS::Lambda::EventSourceMapping")["definitions"]
+        self.assertEqual({"ConsumerGroupId", "SchemaRegistryConfig"}, definitions["AmazonManagedKafkaEventSourceConfig"]["properties"].keys())
+        self.assertIn("ConsumptionMode", definitions["SelfManagedKafkaEventSourceConfig"]["properties"])
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ GRANTS = {
         ("Deny", "ec2:*", "*", BY_CODE),
         ("Deny", "kafka:*", "*", BY_CODE),
         ("Deny", "kafka-cluster:*", "*", BY_CODE),
+        ("Deny", "secretsmanager:*", "*", BY_CODE),
+        ("Deny", "kms:*", "*", BY_CODE),
         ("Allow", "kafka:DescribeClusterV2", sam.CLUSTER, ""),
         ("Allow", "kafka:GetBootstrapBrokers", sam.CLUSTER, ""),
         ("Allow", "ec2:CreateNetworkInterface", f"arn:aws:ec2:{ARN}:*/*", ""),
@@ -524,6 +526,34 @@ class Template(unittest.TestCase):
         self.assertEqual(expected, list(stack.of_type("AWS::Lambda::Permission").values()))
         self.assertEqual({}, Stack(BoardDistributionArn=distribution, BoardAccess="none").of_type("AWS::Lambda::Permission"))
 
+    def test_clusters_without_iam(self):
+        secret, key = f"arn:aws:secretsmanager:{ARN}:secret:AmazonMSK_clicks-a1b2c3", f"arn:aws:kms:{ARN}:key/1b2c3d4e"
+        for authentication, kind in ("scram", "SASL_SCRAM_512_AUTH"), ("mtls", "CLIENT_CERTIFICATE_TLS_AUTH"):
+            stack = Stack(KafkaAuthentication=authentication, KafkaSecretArn=secret, KafkaSecretKeyArn=key)
+            source = stack.properties("CountClicksFunctionClicks")
+            self.assertEqual([{"Type": kind, "URI": secret}], source["SourceAccessConfigurations"])
+            more = {("Allow", "secretsmanager:GetSecretValue", secret, ""), ("Allow", "kms:Decrypt", key, "")}
+            self.assertEqual(GRANTS["CountClicksRole"] | more, set(grants(stack.properties("CountClicksRole"))))
+        broken = sam.Resolver(sam.load(), {"KafkaAuthentication": "scram"}).broken_rules()
+        self.assertEqual(["KafkaAuthentication=scram and mtls need KafkaSecretArn."], broken)
+
+    def test_options_of_the_event_source(self):
+        stack = Stack(
+            StartingPosition="AT_TIMESTAMP",
+            StartingPositionTimestamp="1672131001",
+            FilterActions="true",
+            CountedActions="click,view",
+            MinimumPollers="2",
+            MaximumPollers="6",
+        )
+        source = stack.properties("CountClicksFunctionClicks")
+        self.assertEqual(("AT_TIMESTAMP", "1672131001"), (source["StartingPosition"], source["StartingPositionTimestamp"]))
+        (pattern,) = (json.loads(f["Pattern"]) for f in source["FilterCriteria"]["Filters"])
+        self.assertEqual({"value": {"action": ["click", "view"]}}, pattern)
+        self.assertEqual({"MinimumPollers": "2", "MaximumPollers": "6"}, source["ProvisionedPollerConfig"])
+        broken = sam.Resolver(sam.load(), {"StartingPosition": "AT_TIMESTAMP"}).broken_rules()
+        self.assertEqual(["StartingPosition=AT_TIMESTAMP needs StartingPositionTimestamp."], broken)
+
     def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
         template = sam.transform(sam.load())
         for overrides, expected in ({}, ["hot-products-count-clicks", "staging-count-clicks"]), ({"ConsumerGroupId": "one"}, ["one", "one"]):
@@ -637,6 +667,7 @@ CHANGES = [
     ("partial batch responses", check_event_source, lambda r: click_event(r).update(FunctionResponseTypes=["ReportBatchItemFailures"])),
     ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
     ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
+    ("a queue without order", check_event_source, lambda r: click_event(r).update(SelfManagedKafkaEventSourceConfig={"ConsumptionMode": "Queue"})),
     ("one consumer group for all stacks", check_event_source, lambda r: click_event(r)["AmazonManagedKafkaEventSourceConfig"].update(ConsumerGroupId="count-clicks")),
     ("no consumer group", check_event_source, lambda r: click_event(r).pop("AmazonManagedKafkaEventSourceConfig")),
     ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
