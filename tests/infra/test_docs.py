@@ -77,7 +77,7 @@ class Documentation(unittest.TestCase):
 
     def test_the_documented_tools_are_those_of_the_rehearsal(self):
         pins = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("requirements*.txt"))
-        for page in README, OPERATIONS:
+        for page in README, OPERATIONS, ROOT / "infra" / "pipeline" / "deploy.yml":
             named = re.findall(r"(?:aws-sam-cli|cargo-lambda)==[0-9.]+[0-9]", page.read_text(encoding="utf-8"))
             self.assertTrue(named, page.name)
             self.assertEqual([], [pin for pin in named if not re.search(rf"^{re.escape(pin)}\b", pins, re.MULTILINE)], page.name)

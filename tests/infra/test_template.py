@@ -89,7 +89,6 @@ GRANTS = {
         ("Deny", "kafka:*", "*", BY_CODE),
         ("Deny", "kafka-cluster:*", "*", BY_CODE),
         ("Deny", "secretsmanager:*", "*", BY_CODE),
-        ("Deny", "kms:*", "*", BY_CODE),
         ("Allow", "kafka:DescribeClusterV2", sam.CLUSTER, ""),
         ("Allow", "kafka:GetBootstrapBrokers", sam.CLUSTER, ""),
         ("Allow", "ec2:CreateNetworkInterface", f"arn:aws:ec2:{ARN}:*/*", ""),
