@@ -71,8 +71,8 @@ lint: $(TOOLS) $(DENY) ## Check formatting, lints, docs, dependencies, templates
 	$(CARGO) fetch --locked
 	$(DENY) --offline --locked check bans licenses sources
 	$(VENV)/bin/python tests/infra/lint.py
-	$(VENV)/bin/checkov --file infra/template.yaml infra/msk.yaml --framework cloudformation --compact --quiet --skip-download
-	$(VENV)/bin/zizmor --offline --no-progress --quiet --strict-collection .github/workflows
+	$(VENV)/bin/checkov --file infra/*.yaml infra/pipeline/role.yaml --framework cloudformation --compact --quiet --skip-download
+	$(VENV)/bin/zizmor --offline --no-progress --quiet --strict-collection .github/workflows infra/pipeline/deploy.yml
 
 .PHONY: rehearse
 rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use the stack and delete it

@@ -15,7 +15,7 @@ use hot_products::{
     ranking::{RankedWindow, Ranking, RankingContext, ShardCounters},
     settings::Settings,
     snapshot::{BOARD, MAX_MINUTES_PRODUCTS, MAX_TOP_N, MINUTES_BOARD},
-    store::{CountersTable, PutOutcome, SnapshotsTable},
+    store::{CountersTable, PutOutcome, SnapshotRange, SnapshotsTable},
     time::bound,
 };
 use hot_products_tests::{
@@ -303,7 +303,7 @@ impl Shop {
     async fn clicks_equal_a_plain_count(&self) {
         let longest = "é".repeat(128);
         for id in ODD_IDS.into_iter().chain(["p0", "p6", "nobody knows it", &longest]) {
-            for (minutes, end) in [(60, MINUTES), (1440, MINUTES), (7, 30), (1, 1)] {
+            for (minutes, end) in [(60, MINUTES), (180, MINUTES), (7, 30), (1, 1)] {
                 let query = format!("minutes={minutes}&to={}", encoded(&minute(end)));
                 let answer = self.get(&format!("/products/{}/clicks?{query}", encoded(id))).await;
                 let counts = self.counts(id, minutes, end);
@@ -436,7 +436,7 @@ impl Shop {
             ("/hot-products?limit=5&limit=6", &["limit is given twice"]),
             (&range, &["after to"]),
             ("/hot-products/history?limit=101", &["from 1 to 100"]),
-            ("/products/p1/clicks?minutes=1441", &["from 1 to 1440"]),
+            ("/products/p1/clicks?minutes=181", &["from 1 to 180"]),
             ("/products/p1/clicks?minutes=", &["minutes is \"\""]),
             ("/products/p1/clicks?at=2022-12-27T17:50:00Z", &["minutes, to"]),
             (&long, &["longer than 256 bytes"]),
@@ -761,5 +761,32 @@ async fn a_snapshot_of_the_longest_ids_fits_its_items() {
         assert!(snapshot_bytes.max(minutes_bytes) < 400 * 1024);
         assert_eq!(written, Some(PutOutcome::Written { write_units: units }));
     }
+    embedded.stop().await.expect("DynamoDB stops");
+}
+
+/// A request costs a bounded number of read units, however large the snapshots are and however little of them it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_of_large_snapshots_is_read_in_parts() {
+    let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
+    // An item of more than 256 KB takes more than 32 read units, so all of them take more than the limit.
+    let windows = 30;
+    fill(&embedded, "large", windows, (MAX_TOP_N, 'x')).await;
+    let (mut from, mut ends, mut answers) = (Some(minute(0)), Vec::new(), 0);
+    while let Some(start) = from {
+        let query = format!("from={start}&to={}&limit=1", minute(10_000));
+        let history = fitting(&payload(board_of(&embedded, "large"), "/hot-products/history", &query).await);
+        let snapshots = history["snapshots"].as_array().expect("a list");
+        // The limit, and a page of a query.
+        assert!(snapshots.len() as f64 * 32.0 < SnapshotRange::MAX_READ_UNITS + 128.0, "{} snapshots", snapshots.len());
+        ends.extend(snapshots.iter().map(|snapshot| snapshot["window_end"].as_str().expect("a time").to_owned()));
+        from = history["next"].as_str().map(str::to_owned);
+        answers += 1;
+    }
+    assert_eq!(ends, (0..windows as i64).map(|number| minute(5 * number)).collect::<Vec<_>>(), "each of them once");
+    assert!(answers > 1, "one answer has all");
+    // A range that costs less is not cut.
+    let query = format!("from={}&to={}&limit=1", minute(0), minute(50));
+    let history = fitting(&payload(board_of(&embedded, "large"), "/hot-products/history", &query).await);
+    assert_eq!((history["snapshots"].as_array().map(Vec::len), history.get("next")), (Some(11), None));
     embedded.stop().await.expect("DynamoDB stops");
 }

@@ -183,7 +183,7 @@ fn another(value: &str) -> String {
 
 #[test]
 fn the_parameters_and_their_defaults_are_those_of_the_templates() {
-    for path in ["infra/template.yaml", "infra/msk.yaml"] {
+    for path in ["infra/template.yaml", "infra/msk.yaml", "infra/cdn.yaml"] {
         assert_eq!(documented_parameters(path), parameters(path), "{path}");
     }
 }

@@ -2,8 +2,8 @@
 """Rehearses a deployment: deploys both stacks to an AWS emulator on this machine, uses them, and deletes them.
 
 It shows that
-- `sam build` and `sam deploy` accept infra/template.yaml, except for three alarms (rehearse_alarms.py), with the cluster of
-  infra/msk.yaml, as far as the emulator supports MSK (rehearse_msk.py);
+- `sam build` and `sam deploy` accept infra/template.yaml, except for some alarms and gradual deployments
+  (rehearse_alarms.py), with the cluster of infra/msk.yaml, as far as the emulator supports MSK (rehearse_msk.py);
 - the deployed resources are those that tests/infra expects;
 - the functions, as built for Lambda, count and rank the events in events/ with only the permissions of their roles;
 - the board's URL serves the snapshot for signed requests;
@@ -178,7 +178,8 @@ class Deployed:
 
     def invoke(self, name, event):
         """Invokes a function and keeps its log. Returns the error type, if any, and the response."""
-        answer = self.functions.invoke(FunctionName=f"{STACK}-{name}", Payload=json.dumps(event), LogType="Tail")
+        function = {"FunctionName": f"{STACK}-{name}", "Qualifier": wanted.LIVE}
+        answer = self.functions.invoke(**function, Payload=json.dumps(event), LogType="Tail")
         self.logs.append(base64.b64decode(answer.get("LogResult", "")).decode(errors="replace"))
         return answer.get("FunctionError"), json.load(answer["Payload"])
 
@@ -229,9 +230,10 @@ def pick(found, keys):
 def check_deployed(check, stack):
     """Checks the deployed resources against the lists of tests/infra/test_template.py."""
     physical = stack.physical()
-    kinds = {name: kind for name, (kind, _) in physical.items()}
-    # With AlarmEmail, there is a topic.
-    inventory = wanted.INVENTORY | {"AlarmTopic": "AWS::SNS::Topic", "AlarmTopicPolicy": "AWS::SNS::TopicPolicy"}
+    kinds = {wanted.without_hash(name): kind for name, (kind, _) in physical.items()}
+    # The emulator has no CodeDeploy. With AlarmEmail, there is a topic.
+    inventory = {name: kind for name, kind in wanted.INVENTORY.items() if not kind.startswith("AWS::CodeDeploy::")}
+    inventory |= {"AlarmTopic": "AWS::SNS::Topic", "AlarmTopicPolicy": "AWS::SNS::TopicPolicy"}
     check("the stack has exactly the template's resources", inventory, kinds)
     name_of = {name: physical_id for name, (_, physical_id) in physical.items()}
 
@@ -274,7 +276,7 @@ def check_deployed(check, stack):
     check("there is one event source", 1, len(sources))
     source = {
         "EventSourceArn": cluster,
-        "FunctionArn": f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks",
+        "FunctionArn": f"arn:aws:lambda:{wanted.ARN}:function:{STACK}-count-clicks:{wanted.LIVE}",
         "State": "Enabled",
         "StartingPosition": "TRIM_HORIZON",
         "BatchSize": 10_000,
@@ -290,7 +292,7 @@ def check_deployed(check, stack):
     runs |= {"FlexibleTimeWindow": {"Mode": "OFF"}, "State": "ENABLED"}
     check("the schedule is enabled and runs one minute after each five-minute boundary", runs, pick(schedule, runs))
     target = {
-        "Arn": wanted.RANK_PRODUCTS,
+        "Arn": f"{wanted.RANK_PRODUCTS}:{wanted.LIVE}",
         "RoleArn": arns["ScheduleRole"],
         "Input": '{"scheduled_time":"<aws.scheduler.scheduled-time>"}',
         "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 10},
@@ -298,7 +300,7 @@ def check_deployed(check, stack):
     }
     check("it sends the scheduled time to rank-products, and undelivered events to the queue", target, schedule["Target"])
 
-    function = {"FunctionName": f"{STACK}-rank-products", "Qualifier": "$LATEST"}
+    function = {"FunctionName": f"{STACK}-rank-products", "Qualifier": wanted.LIVE}
     config = stack.functions.get_function_event_invoke_config(**function)
     failing = {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 3600}
     check("a failed ranking is tried three times within an hour", failing, pick(config, failing))
@@ -407,7 +409,12 @@ def use(check, stack):
     check_board(check, stack, newest)
 
     say("failing after all retries")
-    stack.functions.invoke(FunctionName=f"{STACK}-rank-products", Payload=json.dumps(malformed), InvocationType="Event")
+    # The emulator ignores the configuration of an alias, so the newest code gets the same.
+    function = f"{STACK}-rank-products"
+    config = stack.functions.get_function_event_invoke_config(FunctionName=function, Qualifier=wanted.LIVE)
+    config = pick(config, ("MaximumRetryAttempts", "MaximumEventAgeInSeconds", "DestinationConfig"))
+    stack.functions.put_function_event_invoke_config(FunctionName=function, Qualifier="$LATEST", **config)
+    stack.functions.invoke(FunctionName=function, Payload=json.dumps(malformed), InvocationType="Event")
     kept = dead_letter(malformed)
     check("the event of a failed ranking is in the dead-letter queue", malformed, kept)
 
@@ -433,7 +440,7 @@ def read(url, path, signed):
 def check_board(check, stack, newest):
     """Checks that the board's URL serves the snapshot for signed requests only."""
     say("reading the board")
-    config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board")
+    config = stack.functions.get_function_url_config(FunctionName=f"{STACK}-read-board", Qualifier=wanted.LIVE)
     check("the board's URL requires signed requests", "AWS_IAM", config["AuthType"])
     url = config["FunctionUrl"]
     check("it rejects a request without a signature", 403, read(url, "/hot-products", signed=False)[0])
@@ -579,7 +586,7 @@ def rehearse(check, folder):
     try:
         check("the emulator listens on 127.0.0.1 only", loopback, emulator.listens_on())
         # sam searches for its settings next to the template.
-        built_template = rehearse_alarms.without_expressions(built / "template.yaml")
+        built_template = rehearse_alarms.deployable(built / "template.yaml")
         template = ("--template-file", built_template, "--config-file", infra / "samconfig.toml")
         plain = ("--no-confirm-changeset", "--no-progressbar")
         say("deploying to an empty account: first the network and the cluster")

@@ -5,6 +5,7 @@ ARNs by their values, so that tests compare plain strings.
 """
 
 import copy
+import functools
 import ipaddress
 import logging
 import os
@@ -21,12 +22,16 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
 # The translator counts features for AWS and warns if the metrics are not collected.
 logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
+# It asks a service of AWS for features that are not generally available.
+logging.getLogger("samtranslator.feature_toggle").setLevel(logging.ERROR)
 
 INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
 TEMPLATE = INFRA / "template.yaml"
 MSK_TEMPLATE = INFRA / "msk.yaml"
+CDN_TEMPLATE = INFRA / "cdn.yaml"
 
 ACCOUNT = "123456789012"
+BOARD_URL = "https://abc123.lambda-url.eu-central-1.on.aws/"
 CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
 
 
@@ -37,13 +42,20 @@ class NoManagedPolicies:
         return {}
 
 
-def load(path=TEMPLATE):
+@functools.cache
+def _parse(path):
     return yaml_parse(path.read_text(encoding="utf-8"))
+
+
+def load(path=TEMPLATE):
+    """The template; the caller may change it."""
+    return copy.deepcopy(_parse(path))
 
 
 def parameters(template, overrides=None):
     """The value of each parameter: the given one, or the default. All are strings, as in CloudFormation."""
-    given = {"MskClusterArn": CLUSTER} if "MskClusterArn" in template["Parameters"] else {}
+    required = {"MskClusterArn": CLUSTER, "BoardUrl": BOARD_URL}
+    given = {name: value for name, value in required.items() if name in template["Parameters"]}
     given |= overrides or {}
     unknown = given.keys() - template["Parameters"].keys()
     if unknown:
@@ -55,17 +67,17 @@ def parameters(template, overrides=None):
     return {name: str(value) for name, value in values.items()}
 
 
-def transform(template):
+def transform(template, overrides=None):
     """The template after the SAM transform; does not change its argument.
 
-    The result still refers to the parameters, as in AWS.
+    The result still refers to the parameters, as in AWS, which knows their values during the transform.
     """
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
         # `sam deploy` uploads the code and sets its address before the transform.
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
-    return sam_transform(template, parameters(template), NoManagedPolicies())
+    return sam_transform(template, parameters(template, overrides), NoManagedPolicies())
 
 
 class _NoValue:
@@ -75,12 +87,15 @@ class _NoValue:
 class Resolver:
     """Evaluates the intrinsic functions that the templates use; others are an error."""
 
-    def __init__(self, template, overrides=None, stack="hot-products"):
+    def __init__(self, template, overrides=None, stack="hot-products", region=REGION):
         self.template = template
-        self.refs = parameters(template, overrides) | {
+        self.region = region
+        values = parameters(template, overrides)
+        lists = (name for name, p in template["Parameters"].items() if p["Type"] == "CommaDelimitedList")
+        self.refs = values | {name: values[name].split(",") for name in lists} | {
             "AWS::StackName": stack,
             "AWS::AccountId": ACCOUNT,
-            "AWS::Region": REGION,
+            "AWS::Region": region,
             "AWS::Partition": "aws",
             "AWS::URLSuffix": "amazonaws.com",
             "AWS::NoValue": _NoValue,
@@ -91,6 +106,11 @@ class Resolver:
 
     def outputs(self):
         return self._existing(self.template["Outputs"])
+
+    def broken_rules(self):
+        """The descriptions of the assertions that fail. With one, CloudFormation refuses the parameters."""
+        applying = (r for r in self.template.get("Rules", {}).values() if self(r.get("RuleCondition", True)))
+        return [a["AssertDescription"] for rule in applying for a in rule["Assertions"] if not self(a["Assert"])]
 
     def _existing(self, section):
         """The entries of a section whose condition holds."""
@@ -128,9 +148,19 @@ class Resolver:
             return self(properties[named[kind]])
         if kind == "AWS::SQS::Queue":
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{self(properties['QueueName'])}"
+        if kind == "AWS::Lambda::Alias":
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self(properties['FunctionName'])}:{properties['Name']}"
+        if kind == "AWS::CloudWatch::Alarm":
+            return self(properties["AlarmName"])
+        if kind in ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"):
+            return name  # AWS would generate a name
         if kind == "AWS::SNS::Topic":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{self(properties['TopicName'])}"
-        if kind.startswith("AWS::EC2::"):
+        if kind.startswith("AWS::CloudFront::"):
+            return f"id-of-{name}"  # AWS would generate an id
+        if kind == "AWS::IAM::OIDCProvider":
+            return f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+        if kind.startswith(("AWS::EC2::", "AWS::ApplicationAutoScaling::")) or kind == "AWS::Lambda::EventSourceMapping":
             return name  # AWS would generate an id
         raise NotImplementedError(f"Ref of a {kind}")
 
@@ -143,10 +173,14 @@ class Resolver:
         kind, name, properties = self._resource(name)
         if (kind, attribute) == ("AWS::SQS::Queue", "QueueName"):
             return self(properties["QueueName"])
-        if (kind, attribute) == ("AWS::MSK::Configuration", "LatestRevision.Revision"):
+        if (kind, attribute) in (("AWS::MSK::Configuration", "LatestRevision.Revision"), ("AWS::Lambda::Version", "Version")):
             return 1
         if (kind, attribute) == ("AWS::Lambda::Url", "FunctionUrl"):
             return f"https://{name.lower()}.lambda-url.{REGION}.on.aws/"
+        if kind.startswith("AWS::CloudFront::"):
+            return f"{attribute.lower()}-of-{name}"
+        if kind == "AWS::WAFv2::WebACL":
+            return f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/{self(properties['Name'])}/1b2c3d4e"
         if attribute != "Arn":
             raise NotImplementedError(f"attribute {attribute}")
         if kind == "AWS::IAM::Role":
@@ -184,7 +218,8 @@ class Resolver:
         return self(text).split(separator)
 
     def _getazs(self, argument):
-        return [(self(argument) or REGION) + zone for zone in "abc"]
+        region = self(argument) or self.region
+        return [region + zone for zone in ("ab" if region == "us-west-1" else "abc")]
 
     def _cidr(self, argument):
         block, count, bits = argument
@@ -206,3 +241,13 @@ class Resolver:
 
     def _not(self, argument):
         return not self(argument[0])
+
+    def _and(self, argument):
+        return all(map(self, argument))
+
+    def _or(self, argument):
+        return any(map(self, argument))
+
+    def _contains(self, argument):
+        values, value = argument
+        return self(value) in self(values)

@@ -24,7 +24,7 @@ READ_BOARD = "hot-products-read-board"
 class Metric(typing.NamedTuple):
     namespace: str
     name: str
-    dimension: tuple
+    dimension: tuple  # names and values in turn
     statistic: str
     period: int  # seconds
 
@@ -53,6 +53,13 @@ def errors(function, name="Errors"):
     return Alarm("failed-invocations", [metric], None, "> 0", (2, 3), "notBreaching")
 
 
+CLUSTER = ("Cluster Name", "shop", "Consumer Group", "hot-products-count-clicks", "Topic", "clicks")
+# AWS generates the id of the event source; here, it is the resource's name.
+POLLED = Metric("AWS/Lambda", "PolledEventCount", ("EventSourceMappingUUID", "CountClicksFunctionClicks"), "Maximum", 300)
+POLLING = [POLLED, Metric("AWS/Lambda", "OffsetLag", ("FunctionName", COUNT_CLICKS), "Maximum", 300)]
+TIME_LAG = Metric("AWS/Kafka", "EstimatedMaxTimeLag", CLUSTER, "Maximum", 300)
+THROTTLED = Metric("AWS/Lambda", "Throttles", ("FunctionName", COUNT_CLICKS), "Sum", 300)
+UNDELIVERED = Metric("AWS/Lambda", "DestinationDeliveryFailures", ("FunctionName", RANK_PRODUCTS), "Sum", 300)
 OFFSET_LAG = Metric("AWS/Lambda", "OffsetLag", ("FunctionName", COUNT_CLICKS), "Maximum", 60)
 THROTTLES = Metric("AWS/DynamoDB", "WriteThrottleEvents", ("TableName", "hot-products-minute-counters"), "Sum", 300)
 LETTERS = ("QueueName", "hot-products-rank-products-dead-letters")
@@ -67,6 +74,11 @@ SHARE_WITHOUT_ERRORS = "IF(FILL(errors, 0) > 0, 0, IF(records > 0, 100 * already
 # With the default parameters. A change of an alarm needs the same change here.
 ALARMS = {
     "event-source-lag": Alarm("event-source-lag", [OFFSET_LAG], None, "> 100000", (10, 10), "missing"),
+    # The data is missing if both metrics are.
+    "event-source-silent": Alarm("event-source-silent", POLLING, "MAX([polledeventcount, offsetlag])", "< 0", (3, 3), "breaching"),
+    "counting-behind": Alarm("counting-behind", [TIME_LAG], "100 * estimatedmaxtimelag / (24*3600)", "> 10", (2, 3), "notBreaching"),
+    "count-clicks-throttles": Alarm("count-clicks-throttles", [THROTTLED], None, "> 0", (2, 3), "notBreaching"),
+    "failed-deliveries": Alarm("failed-deliveries", [UNDELIVERED], None, "> 0", (1, 1), "notBreaching"),
     "count-clicks-errors": errors(COUNT_CLICKS),
     "rank-products-errors": errors(RANK_PRODUCTS),
     "read-board-errors": errors(READ_BOARD, "Url5xxCount"),
@@ -84,11 +96,11 @@ COMPARISONS = {"GreaterThanThreshold": ">", "LessThanThreshold": "<"}
 
 
 def metric(of, statistic, period):
-    (dimension,) = of["Dimensions"]
-    return Metric(of["Namespace"], of["MetricName"], (dimension["Name"], dimension["Value"]), statistic, period)
+    dimensions = tuple(text for dimension in of["Dimensions"] for text in (dimension["Name"], dimension["Value"]))
+    return Metric(of["Namespace"], of["MetricName"], dimensions, statistic, period)
 
 
-def read(alarm):
+def read(alarm, named_ids=True):
     """Converts the properties of an alarm to the form of the list above."""
     expression = None
     if "Metrics" in alarm:
@@ -99,7 +111,7 @@ def read(alarm):
         others = [m for m in alarm["Metrics"] if m is not returned[0]]
         metrics = [metric(m["MetricStat"]["Metric"], m["MetricStat"]["Stat"], m["MetricStat"]["Period"]) for m in others]
         # An expression refers to metrics by their ids, which begin with a small letter.
-        if [m["Id"] for m in others] != [m.name.lower() for m in metrics]:
+        if named_ids and [m["Id"] for m in others] != [m.name.lower() for m in metrics]:
             raise AssertionError("an id differs from the name of its metric")
     else:
         metrics = [metric(alarm, alarm["Statistic"], alarm["Period"])]
@@ -135,7 +147,7 @@ def shown(widgets):
     for widget in widgets:
         for line in widget["properties"].get("metrics", []):
             if len(line) > 1:  # not an expression
-                yield line[0], line[1], (line[2], line[3])
+                yield line[0], line[1], tuple(text for text in line[2:] if isinstance(text, str))
 
 
 # ── Checks. Each takes a test case, for its assertions, and a stack. ──────────────────────────────────────────────────────
@@ -202,7 +214,10 @@ class Alarms(unittest.TestCase):
 
     def test_the_runbook_has_an_entry_for_each_and_no_other(self):
         entries = runbook()
-        self.assertEqual(sorted({alarm.runbook for alarm in ALARMS.values()}), sorted(entries))
+        linked = {alarm.runbook for alarm in ALARMS.values()}
+        # And those of the brokers, which test_msk.py lists.
+        linked |= set(re.findall(r"Runbook: docs/operations\.md#([a-z-]+)", sam.MSK_TEMPLATE.read_text(encoding="utf-8")))
+        self.assertEqual(sorted(linked), sorted(entries))
 
     def test_the_runbook_names_each_alarm(self):
         words = re.findall(r"[a-z-]+", OPERATIONS.read_text(encoding="utf-8"))
@@ -224,6 +239,7 @@ class Alarms(unittest.TestCase):
     def test_parameters_reach_their_alarms(self):
         stack = Stack(
             MaxOffsetLag="5",
+            MaxLagPercent="50",
             MaxStalePercent="0.5",
             MaxRejectedPercent="7",
             MaxAlreadyCountedPercent="40",
@@ -231,6 +247,7 @@ class Alarms(unittest.TestCase):
         )
         found = {name: read(alarm).threshold for name, alarm in alarms(stack).items()}
         self.assertEqual("> 5", found["event-source-lag"])
+        self.assertEqual("> 50", found["counting-behind"])
         self.assertEqual("> 0.5", found["stale-share"])
         self.assertEqual("> 7", found["rejected-share"])
         self.assertEqual("> 40", found["already-counted-share"])
@@ -238,10 +255,22 @@ class Alarms(unittest.TestCase):
         lines = [w["properties"]["annotations"]["horizontal"] for w in dashboard(stack) if "annotations" in w["properties"]]
         self.assertIn([{"label": "MaxOffsetLag", "value": 5}], lines)
 
+    def test_the_time_behind_is_a_share_of_the_maximum_age(self):
+        for age, seconds in ("24h", 86400), ("90m", 5400), ("7d", 604800), ("30s", 30):
+            expression = read(alarms(Stack(MaxEventAge=age))["counting-behind"]).expression
+            self.assertRegex(expression, r"^100 \* estimatedmaxtimelag / \([0-9*]+\)$")
+            # CloudWatch evaluates it like Python.
+            self.assertEqual(100, eval(expression, {"estimatedmaxtimelag": seconds}), age)
+
+    def test_without_an_event_source_no_alarm_waits_for_it(self):
+        found = alarms(Stack(EventSource="absent"))
+        self.assertEqual(ALARMS.keys() - found.keys(), {"event-source-silent", "counting-behind"})
+
     def test_two_stacks_have_no_metric_in_common(self):
         for kind, of in ("alarm", [m for alarm in ALARMS.values() for m in alarm.metrics]), ("widget", shown(dashboard(Stack()))):
             for metric in of:
-                self.assertIn("hot-products-", metric[2][1], kind)
+                # AWS generates the ids of event sources.
+                self.assertTrue("EventSourceMappingUUID" in metric[2] or any("hot-products-" in text for text in metric[2]), (kind, metric))
 
     def test_parameters_reject_values_that_would_fail_later(self):
         parameters = sam.load()["Parameters"]
@@ -273,9 +302,9 @@ def policy(resources):
 
 def change_dashboard(resources, old, new):
     body = properties(resources, "Dashboard")["DashboardBody"]
-    if old not in body["Fn::Sub"]:
+    if old not in body["Fn::Sub"][0]:
         raise ValueError(f"the dashboard has no {old}")
-    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+    body["Fn::Sub"][0] = body["Fn::Sub"][0].replace(old, new)
 
 
 # Possible changes, each with the check that must fail.
@@ -283,6 +312,9 @@ CHANGES = [
     ("a missing alarm", check_alarms, lambda r: change_dashboard(r, "${LargeItemsAlarm.Arn}", "") or r.pop("LargeItemsAlarm")),
     ("an alarm without a runbook entry", check_alarms, lambda r: properties(r, "DeadLettersAlarm").update(AlarmDescription="Runbook: docs/operations.md#letters")),
     ("another metric", check_alarms, lambda r: properties(r, "EventSourceLagAlarm").update(MetricName="IteratorAge")),
+    ("a silent poller accepted", check_alarms, lambda r: properties(r, "EventSourceSilentAlarm").update(TreatMissingData="notBreaching")),
+    ("the lag of another group", check_alarms, lambda r: query(r, "CountingBehindAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][1].update(Value="count-clicks")),
+    ("a fixed time behind", check_alarms, lambda r: query(r, "CountingBehindAlarm", 0).update(Expression="100 * estimatedmaxtimelag / 86400")),
     ("another function", check_alarms, lambda r: properties(r, "CountClicksErrorsAlarm")["Dimensions"][0].update(Value={"Ref": "RankProductsFunction"})),
     ("a metric of every stack", check_alarms, lambda r: query(r, "NoSnapshotAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Value="rank-products")),
     ("a dimension without a metric", check_alarms, lambda r: query(r, "StaleShareAlarm", 1)["MetricStat"]["Metric"]["Dimensions"][0].update(Name="FunctionName")),

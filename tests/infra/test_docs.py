@@ -6,10 +6,13 @@ Run: python -m unittest discover tests/infra
 
 import pathlib
 import re
+import tomllib
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
+README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 MODEL = ROOT / "tests" / "model.rs"
 
@@ -72,6 +75,23 @@ class Documentation(unittest.TestCase):
             with self.subTest(page.relative_to(ROOT)):
                 self.assertEqual([], missing_paths(page.read_text(encoding="utf-8")))
 
+    def test_the_documented_tools_are_those_of_the_rehearsal(self):
+        pins = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("requirements*.txt"))
+        for page in README, OPERATIONS, ROOT / "infra" / "pipeline" / "deploy.yml":
+            named = re.findall(r"(?:aws-sam-cli|cargo-lambda)==[0-9.]+[0-9]", page.read_text(encoding="utf-8"))
+            self.assertTrue(named, page.name)
+            self.assertEqual([], [pin for pin in named if not re.search(rf"^{re.escape(pin)}\b", pins, re.MULTILINE)], page.name)
+
+    def test_each_configuration_of_sam_deploys_a_stack_of_its_own(self):
+        config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text(encoding="utf-8"))
+        stacks = {name: section["global"]["parameters"]["stack_name"] for name, section in config.items() if name != "version"}
+        self.assertEqual({"default", "staging", "production", "msk"}, stacks.keys())
+        self.assertEqual(len(stacks), len(set(stacks.values())))
+        for name, stack in stacks.items():
+            self.assertEqual(stack, config[name]["deploy"]["parameters"]["s3_prefix"], name)
+            # The example policy of the deployer covers these names.
+            self.assertTrue(stack.startswith("hot-products"), name)
+
     def test_the_decisions_are_listed(self):
         folder = ROOT / "docs" / "decisions"
         records = sorted(path.name for path in folder.glob("[0-9]*.md"))
@@ -79,7 +99,7 @@ class Documentation(unittest.TestCase):
         self.assertEqual(records, listed)
 
     def test_the_readme_is_short(self):
-        self.assertLessEqual(len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()), README_LINES)
+        self.assertLessEqual(len(README.read_text(encoding="utf-8").splitlines()), README_LINES)
 
     def test_the_invariants_name_properties_of_the_model(self):
         text, model = ARCHITECTURE.read_text(encoding="utf-8"), MODEL.read_text(encoding="utf-8")

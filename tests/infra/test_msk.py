@@ -7,6 +7,7 @@ import unittest
 
 import sam
 import test_template
+from test_alarms import EMAIL, EMAIL_TOPIC, TOPIC, Alarm, Metric, read
 from test_template import ARN
 
 SUBNETS = ["SubnetA", "SubnetB", "SubnetC"]
@@ -25,6 +26,14 @@ INVENTORY = {
     "Cluster": "AWS::MSK::Cluster",
     "Configuration": "AWS::MSK::Configuration",
     "ClickTopic": "AWS::MSK::Topic",
+    "StorageTarget": "AWS::ApplicationAutoScaling::ScalableTarget",
+    "StoragePolicy": "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "BrokerDiskAlarm": "AWS::CloudWatch::Alarm",
+    "BrokerCpuAlarm": "AWS::CloudWatch::Alarm",
+    "UnderReplicatedAlarm": "AWS::CloudWatch::Alarm",
+    "OfflinePartitionsAlarm": "AWS::CloudWatch::Alarm",
+    "ActiveControllerAlarm": "AWS::CloudWatch::Alarm",
+    "IamConnectionsAlarm": "AWS::CloudWatch::Alarm",
     "BrokerLogs": "AWS::Logs::LogGroup",
 }
 
@@ -37,19 +46,50 @@ OUTPUTS = {
 }
 
 
+def of_brokers(*names, statistic, brokers=(1, 2, 3)):
+    dimensions = [("Cluster Name", "hot-products-msk", "Broker ID", str(broker)) for broker in brokers]
+    return [Metric("AWS/Kafka", name, dimension, statistic, 300) for dimension in dimensions for name in names]
+
+
+def of_cluster(name):
+    return [Metric("AWS/Kafka", name, ("Cluster Name", "hot-products-msk"), "Maximum", 60)]
+
+
+DISK = of_brokers("KafkaDataLogsDiskUsed", statistic="Maximum")
+CPU = of_brokers("CpuUser", "CpuSystem", statistic="Average")
+UNDER_REPLICATED = of_brokers("UnderReplicatedPartitions", statistic="Maximum")
+REFUSED = of_brokers("IAMTooManyConnections", statistic="Sum")
+
+# The limits are those of the Amazon MSK Developer Guide. A change of an alarm needs the same change here.
+ALARMS = {
+    "broker-disk": Alarm("broker-disk", DISK, "MAX([d1, d2, d3])", "> 85", (1, 1), "notBreaching"),
+    "broker-cpu": Alarm("broker-cpu", CPU, "MAX([u1 + s1, u2 + s2, u3 + s3])", "> 60", (3, 3), "notBreaching"),
+    "under-replicated-partitions": Alarm("under-replicated-partitions", UNDER_REPLICATED, "MAX([r1, r2, r3])", "> 0", (3, 3), "notBreaching"),
+    "iam-connections": Alarm("iam-connections", REFUSED, "MAX([c1, c2, c3])", "> 0", (2, 3), "notBreaching"),
+    "offline-partitions": Alarm("offline-partitions", of_cluster("OfflinePartitionsCount"), None, "> 0", (3, 3), "notBreaching"),
+    "active-controller": Alarm("active-controller", of_cluster("ActiveControllerCount"), None, "< 1", (5, 5), "notBreaching"),
+}
+
+
 class Stack:
     """The template, optionally changed, and resolved."""
 
-    def __init__(self, change=None, **overrides):
+    def __init__(self, change=None, region=sam.REGION, **overrides):
         template = copy.deepcopy(sam.load(sam.MSK_TEMPLATE))
         if change:
             change({name: r.get("Properties", {}) for name, r in template["Resources"].items()}, template["Resources"])
-        resolve = sam.Resolver(template, overrides, "hot-products-msk")
+        resolve = sam.Resolver(template, overrides, "hot-products-msk", region)
         self.resources = resolve.resources()
         self.outputs = resolve.outputs()
 
     properties = test_template.Stack.properties
     of_type = test_template.Stack.of_type
+
+
+def zone(subnet):
+    """The name or the id of a subnet's zone."""
+    (named,) = subnet.keys() & {"AvailabilityZone", "AvailabilityZoneId"}
+    return subnet[named]
 
 
 def ports(rule):
@@ -68,7 +108,7 @@ def check_network(test, stack):
     vpc = stack.properties("Vpc")
     test.assertEqual((True, True), (vpc.get("EnableDnsSupport"), vpc.get("EnableDnsHostnames")), "the endpoints need DNS names")
     subnets = stack.of_type("AWS::EC2::Subnet")
-    test.assertEqual(len(subnets), len({s["AvailabilityZone"] for s in subnets.values()}), "two subnets in one zone")
+    test.assertEqual(len(subnets), len({zone(s) for s in subnets.values()}), "two subnets in one zone")
     networks = [ipaddress.ip_network(s["CidrBlock"]) for s in subnets.values()]
     for i, network in enumerate(networks):
         test.assertTrue(network.subnet_of(ipaddress.ip_network(vpc["CidrBlock"])))
@@ -105,6 +145,11 @@ def check_endpoints(test, stack):
         test.assertIs(True, endpoint.get("PrivateDnsEnabled"), name)
         test.assertEqual(SUBNETS, endpoint["SubnetIds"], name)
         test.assertEqual(["EndpointsSecurityGroup"], endpoint["SecurityGroupIds"], name)
+        test.assertIn("PolicyDocument", endpoint, name)
+        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        action = {"LambdaEndpoint": "lambda:InvokeFunction", "StsEndpoint": "sts:AssumeRole"}[name]
+        test.assertEqual(("Allow", action), (statement["Effect"], statement["Action"]), name)
+        test.assertIn(f":{sam.ACCOUNT}:", statement["Resource"], name)
 
 
 def check_cluster(test, stack):
@@ -120,6 +165,22 @@ def check_cluster(test, stack):
     test.assertGreater(int(stack.properties("BrokerLogs").get("RetentionInDays", 0)), 0)
 
 
+def check_alarms(test, stack):
+    found = {a["AlarmName"].removeprefix("hot-products-msk-"): a for a in stack.of_type("AWS::CloudWatch::Alarm").values()}
+    test.assertEqual(ALARMS, {name: read(alarm, named_ids=False) for name, alarm in found.items()})
+    for name, alarm in found.items():
+        test.assertEqual(alarm["AlarmActions"], alarm["OKActions"], name)
+
+
+def check_storage_grows(test, stack):
+    target, policy = stack.properties("StorageTarget"), stack.properties("StoragePolicy")
+    test.assertEqual((CLUSTER, "kafka", "1000"), (target["ResourceId"], target["ServiceNamespace"], target["MaxCapacity"]))
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    test.assertEqual(("StorageTarget", True), (policy["ScalingTargetId"], tracking["DisableScaleIn"]))
+    # Before the alarm on the disk.
+    test.assertLess(tracking["TargetValue"], 85)
+
+
 def check_no_offset_is_reused(test, stack):
     settings = dict(line.split("=") for line in stack.properties("Configuration")["ServerProperties"].split())
     expected = {
@@ -127,6 +188,7 @@ def check_no_offset_is_reused(test, stack):
         "min.insync.replicas": "2",
         "default.replication.factor": "3",
         "auto.create.topics.enable": "false",
+        "log.retention.hours": "30",
     }
     test.assertEqual(expected, settings)
     used = {"Arn": f"arn:aws:kafka:{ARN}:configuration/hot-products-msk/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f902-2", "Revision": 1}
@@ -144,6 +206,11 @@ class MskTemplate(unittest.TestCase):
         for check in CHECKS:
             with self.subTest(check.__name__):
                 check(self, stack)
+
+    def test_kafka_keeps_clicks_a_little_longer_than_they_can_be_counted(self):
+        hours = int(sam.load(sam.MSK_TEMPLATE)["Parameters"]["TopicRetentionHours"]["Default"])
+        retention = sam.load()["Parameters"]["Retention"]["Default"]
+        self.assertTrue(int(retention.removesuffix("h")) < hours <= 48, (hours, retention))
 
     def test_outputs(self):
         outputs = Stack().outputs
@@ -180,6 +247,35 @@ class MskTemplate(unittest.TestCase):
         check_network(self, stack)
         check_security_groups(self, stack)
 
+    def test_the_zones_are_ones_that_msk_accepts(self):
+        def zones(**arguments):
+            return [zone(s) for s in Stack(**arguments).of_type("AWS::EC2::Subnet").values()]
+
+        self.assertEqual(["eu-west-1a", "eu-west-1b", "eu-west-1c"], zones())
+        # Not use1-az3, whatever its name is in this account.
+        self.assertEqual(["use1-az1", "use1-az2", "use1-az4"], zones(region="us-east-1"))
+        self.assertEqual(["us-east-1b", "us-east-1d", "us-east-1f"], zones(region="us-east-1", ZoneA="us-east-1b", ZoneB="us-east-1d", ZoneC="us-east-1f"))
+        self.assertEqual(["eu-west-1c", "eu-west-1b", "eu-west-1a"], zones(ZoneA="eu-west-1c", ZoneB="eu-west-1b", ZoneC="eu-west-1a"))
+        incomplete = sam.Resolver(sam.load(sam.MSK_TEMPLATE), {"ZoneA": "eu-west-1a", "ZoneB": "eu-west-1b"})
+        self.assertEqual(["Give ZoneB and ZoneC as well, or none of the three."], incomplete.broken_rules())
+        two = Stack(region="us-west-1")
+        self.assertEqual(["us-west-1a", "us-west-1b"], zones(region="us-west-1"))
+        cluster = two.properties("Cluster")
+        self.assertEqual((["SubnetA", "SubnetB"], 4), (cluster["BrokerNodeGroupInfo"]["ClientSubnets"], cluster["NumberOfBrokerNodes"]))
+        self.assertEqual(["SubnetA", "SubnetB"], two.properties("StsEndpoint")["SubnetIds"])
+        self.assertEqual("SubnetA,SubnetB", two.outputs["Subnets"]["Value"])
+
+    def test_alarms_notify_a_topic_and_an_address(self):
+        alarms = Stack(AlarmTopicArn=TOPIC, AlarmEmail=EMAIL).of_type("AWS::CloudWatch::Alarm")
+        expected = [TOPIC, EMAIL_TOPIC.replace("hot-products-alarms", "hot-products-msk-alarms")]
+        self.assertEqual([expected] * len(ALARMS), [alarm["AlarmActions"] for alarm in alarms.values()])
+
+    def test_a_fourth_broker_is_watched(self):
+        alarms = Stack(region="us-west-1").of_type("AWS::CloudWatch::Alarm")
+        cpu = read(alarms["BrokerCpuAlarm"], named_ids=False)
+        self.assertEqual("MAX([u1 + s1, u2 + s2, u3 + s3, u4 + s4])", cpu.expression)
+        self.assertEqual(of_brokers("CpuUser", "CpuSystem", statistic="Average", brokers=(1, 2, 3, 4)), cpu.metrics)
+
     def test_parameters_refuse_what_would_fail_later(self):
         parameters = sam.load(sam.MSK_TEMPLATE)["Parameters"]
         for name, parameter in parameters.items():
@@ -189,7 +285,7 @@ class MskTemplate(unittest.TestCase):
         for name, good, bad in [
             ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
             ("KafkaVersion", ["3.6.0", "3.9.x", "3.9.x.kraft", "4.1.x.kraft"], ["", "3.5.1", "2.8.1", "3.9.x.zookeeper"]),
-            ("BrokerType", ["kafka.m7g.large", "kafka.m5.24xlarge"], ["", "t3.small", "express.m7g.large"]),
+            ("BrokerType", ["kafka.m7g.large", "kafka.m5.24xlarge"], ["", "t3.small", "kafka.t3.small", "express.m7g.large"]),
             ("VpcCidr", ["10.1.0.0/16", "192.168.3.0/24"], ["", "8.8.8.0/24", "10.0.0.0/8", "10.0.0.0/25", "10.0.0.0"]),
         ]:
             pattern = parameters[name]["AllowedPattern"]
@@ -209,7 +305,8 @@ class MskTemplate(unittest.TestCase):
 
 def replace_setting(properties, old, new):
     configuration = properties["Configuration"]
-    configuration["ServerProperties"], n = re.subn(re.escape(old), new, configuration["ServerProperties"])
+    text = configuration["ServerProperties"]
+    text["Fn::Sub"], n = re.subn(re.escape(old), new, text["Fn::Sub"])
     if n != 1:
         raise ValueError(f"there is no {old}")
 
@@ -227,6 +324,8 @@ CHANGES = [
     ("endpoints open to all", check_security_groups, lambda p, r: p["EndpointsSecurityGroup"]["SecurityGroupIngress"][0].update(CidrIp="0.0.0.0/0")),
     ("no endpoint for STS", check_endpoints, lambda p, r: r.pop("StsEndpoint")),
     ("an endpoint without private DNS", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
+    ("an endpoint for every call", check_endpoints, lambda p, r: p["StsEndpoint"].pop("PolicyDocument")),
+    ("an endpoint for functions of other accounts", check_endpoints, lambda p, r: p["LambdaEndpoint"]["PolicyDocument"]["Statement"][0].update(Resource="*")),
     ("an endpoint in one zone", check_endpoints, lambda p, r: p["LambdaEndpoint"]["SubnetIds"].pop()),
     ("plain text", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(ClientBroker="TLS_PLAINTEXT")),
     ("plain text among brokers", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(InCluster=False)),
@@ -234,6 +333,9 @@ CHANGES = [
     ("public brokers", check_cluster, lambda p, r: p["Cluster"]["BrokerNodeGroupInfo"].update(ConnectivityInfo={"PublicAccess": {"Type": "SERVICE_PROVIDED_EIPS"}})),
     ("four brokers in three zones", check_cluster, lambda p, r: p["Cluster"].update(NumberOfBrokerNodes=4)),
     ("logs without retention", check_cluster, lambda p, r: p["BrokerLogs"].pop("RetentionInDays")),
+    ("a broker that is not watched", check_alarms, lambda p, r: p["BrokerDiskAlarm"]["Metrics"].pop(1)),
+    ("a fuller disk accepted", check_alarms, lambda p, r: p["BrokerDiskAlarm"].update(Threshold=95)),
+    ("volumes that do not grow", check_storage_grows, lambda p, r: p["StorageTarget"].update(MaxCapacity=100)),
     ("unclean leader election", check_no_offset_is_reused, lambda p, r: replace_setting(p, "unclean.leader.election.enable=false", "unclean.leader.election.enable=true")),
     ("records acknowledged by one broker", check_no_offset_is_reused, lambda p, r: replace_setting(p, "min.insync.replicas=2", "min.insync.replicas=1")),
     ("MSK's default settings", check_no_offset_is_reused, lambda p, r: p["Cluster"].pop("ConfigurationInfo")),

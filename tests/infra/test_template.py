@@ -4,9 +4,11 @@ Run: python -m unittest discover tests/infra
 """
 
 import json
+import re
 import unittest
 
 import sam
+from parameters import CHANGED
 
 ARN = f"{sam.REGION}:{sam.ACCOUNT}"
 COUNTERS = f"arn:aws:dynamodb:{ARN}:table/hot-products-minute-counters"
@@ -14,6 +16,8 @@ SNAPSHOTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-snapshots"
 REJECTS = f"arn:aws:dynamodb:{ARN}:table/hot-products-rejected-events"
 DEAD_LETTERS = f"arn:aws:sqs:{ARN}:hot-products-rank-products-dead-letters"
 RANK_PRODUCTS = f"arn:aws:lambda:{ARN}:function:hot-products-rank-products"
+# The alias that a deployment moves to the new version.
+LIVE = "live"
 IN_CLUSTER = f"arn:aws:kafka:{ARN}:%s/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2/%s"
 
 
@@ -27,10 +31,16 @@ INVENTORY = {
     "HotProducts": "AWS::DynamoDB::Table",
     "RejectedEvents": "AWS::DynamoDB::Table",
     "CountClicksFunction": "AWS::Lambda::Function",
+    "CountClicksFunctionVersion": "AWS::Lambda::Version",
+    "CountClicksFunctionAliaslive": "AWS::Lambda::Alias",
+    "CountClicksFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "CountClicksFunctionClicks": "AWS::Lambda::EventSourceMapping",
     "CountClicksLogs": "AWS::Logs::LogGroup",
     "CountClicksRole": "AWS::IAM::Role",
     "RankProductsFunction": "AWS::Lambda::Function",
+    "RankProductsFunctionVersion": "AWS::Lambda::Version",
+    "RankProductsFunctionAliaslive": "AWS::Lambda::Alias",
+    "RankProductsFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "RankProductsFunctionEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
     "RankProductsFunctionEveryFiveMinutes": "AWS::Scheduler::Schedule",
     "RankProductsLogs": "AWS::Logs::LogGroup",
@@ -38,10 +48,19 @@ INVENTORY = {
     "RankProductsDeadLetters": "AWS::SQS::Queue",
     "ScheduleRole": "AWS::IAM::Role",
     "ReadBoardFunction": "AWS::Lambda::Function",
+    "ReadBoardFunctionVersion": "AWS::Lambda::Version",
+    "ReadBoardFunctionAliaslive": "AWS::Lambda::Alias",
+    "ReadBoardFunctionDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
     "ReadBoardFunctionUrl": "AWS::Lambda::Url",
     "ReadBoardLogs": "AWS::Logs::LogGroup",
     "ReadBoardRole": "AWS::IAM::Role",
+    "ServerlessDeploymentApplication": "AWS::CodeDeploy::Application",
+    "RolloutRole": "AWS::IAM::Role",
     "EventSourceLagAlarm": "AWS::CloudWatch::Alarm",
+    "EventSourceSilentAlarm": "AWS::CloudWatch::Alarm",
+    "CountingBehindAlarm": "AWS::CloudWatch::Alarm",
+    "CountClicksThrottlesAlarm": "AWS::CloudWatch::Alarm",
+    "FailedDeliveriesAlarm": "AWS::CloudWatch::Alarm",
     "CountClicksErrorsAlarm": "AWS::CloudWatch::Alarm",
     "RankProductsErrorsAlarm": "AWS::CloudWatch::Alarm",
     "ReadBoardErrorsAlarm": "AWS::CloudWatch::Alarm",
@@ -70,6 +89,7 @@ GRANTS = {
         ("Deny", "ec2:*", "*", BY_CODE),
         ("Deny", "kafka:*", "*", BY_CODE),
         ("Deny", "kafka-cluster:*", "*", BY_CODE),
+        ("Deny", "secretsmanager:*", "*", BY_CODE),
         ("Allow", "kafka:DescribeClusterV2", sam.CLUSTER, ""),
         ("Allow", "kafka:GetBootstrapBrokers", sam.CLUSTER, ""),
         ("Allow", "ec2:CreateNetworkInterface", f"arn:aws:ec2:{ARN}:*/*", ""),
@@ -104,8 +124,14 @@ GRANTS = {
         ("Allow", "logs:PutLogEvents", logs("read-board"), ""),
     },
     "ScheduleRole": {
-        ("Allow", "lambda:InvokeFunction", RANK_PRODUCTS, ""),
+        ("Allow", "lambda:InvokeFunction", f"{RANK_PRODUCTS}:{LIVE}", ""),
         ("Allow", "sqs:SendMessage", DEAD_LETTERS, ""),
+    },
+    "RolloutRole": {
+        ("Allow", "cloudwatch:DescribeAlarms", "*", ""),
+        ("Allow", "lambda:GetAlias", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
+        ("Allow", "lambda:UpdateAlias", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
+        ("Allow", "lambda:GetProvisionedConcurrencyConfig", f"arn:aws:lambda:{ARN}:function:hot-products-*", ""),
     },
 }
 
@@ -113,6 +139,7 @@ TRUST = {
     "CountClicksRole": [("lambda.amazonaws.com", {})],
     "RankProductsRole": [("lambda.amazonaws.com", {})],
     "ReadBoardRole": [("lambda.amazonaws.com", {})],
+    "RolloutRole": [("codedeploy.amazonaws.com", {})],
     "ScheduleRole": [
         (
             "scheduler.amazonaws.com",
@@ -180,7 +207,7 @@ class Stack:
         source = sam.load()
         if change:
             change(source["Resources"])
-        template = sam.transform(source)
+        template = sam.transform(source, overrides)
         resolve = sam.Resolver(template, overrides)
         self.resources = resolve.resources()
         self.outputs = resolve.outputs()
@@ -197,7 +224,9 @@ def as_list(value):
 
 
 def statements(role):
-    return [s for policy in role.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+    # Before the parameters are known, a conditional policy is an Fn::If.
+    policies = (policy for policy in role.get("Policies", []) if "PolicyDocument" in policy)
+    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
 
 
 def grants(role):
@@ -215,8 +244,44 @@ def grants(role):
 # ── Checks. Each takes a test case, for its assertions, and a stack. ──────────────────────────────────────────────────────
 
 
+def without_hash(name):
+    """The name of a resource, without the hash of the code that SAM adds to the names of versions."""
+    return re.sub(r"FunctionVersion[0-9a-f]{10}$", "FunctionVersion", name)
+
+
 def check_inventory(test, stack):
-    test.assertEqual(INVENTORY, {name: resource["Type"] for name, resource in stack.resources.items()})
+    test.assertEqual(INVENTORY, {without_hash(name): resource["Type"] for name, resource in stack.resources.items()})
+
+
+def check_aliases(test, stack):
+    aliases = stack.of_type("AWS::Lambda::Alias")
+    test.assertEqual({LIVE}, {alias["Name"] for alias in aliases.values()})
+    # Everything that invokes a function invokes its alias, so that a deployment moves it.
+    alias = f"arn:aws:lambda:{ARN}:function:%s:{LIVE}"
+    test.assertEqual(alias % "hot-products-count-clicks", stack.properties("CountClicksFunctionClicks")["FunctionName"])
+    test.assertEqual(alias % "hot-products-rank-products", stack.properties("RankProductsFunctionEveryFiveMinutes")["Target"]["Arn"])
+    test.assertEqual(alias % "hot-products-read-board", stack.properties("ReadBoardFunctionUrl")["TargetFunctionArn"])
+    test.assertEqual(LIVE, stack.properties("RankProductsFunctionEventInvokeConfig")["Qualifier"])
+
+
+def check_rollbacks(test, stack):
+    groups = stack.of_type("AWS::CodeDeploy::DeploymentGroup")
+    watched = {
+        name.removesuffix("FunctionDeploymentGroup"): [a["Name"] for a in group.get("AlarmConfiguration", {}).get("Alarms", [])]
+        for name, group in groups.items()
+    }
+    expected = {
+        "CountClicks": ["count-clicks-errors", "rejected-share", "stale-share"],
+        "RankProducts": ["rank-products-errors", "no-snapshot"],
+        "ReadBoard": ["read-board-errors"],
+    }
+    test.assertEqual({name: [f"hot-products-{alarm}" for alarm in alarms] for name, alarms in expected.items()}, watched)
+    for name, group in groups.items():
+        test.assertIn("DEPLOYMENT_STOP_ON_ALARM", group["AutoRollbackConfiguration"]["Events"], name)
+        test.assertEqual("CodeDeployDefault.LambdaLinear10PercentEvery3Minutes", group["DeploymentConfigName"], name)
+        test.assertTrue(group["ServiceRoleArn"].endswith(":role/RolloutRole"), name)
+        alias = stack.resources[name.replace("DeploymentGroup", "Aliaslive")]
+        test.assertEqual({"ServerlessDeploymentApplication", name}, set(alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"].values()))
 
 
 def check_roles(test, stack):
@@ -259,7 +324,8 @@ def check_tables(test, stack):
         test.assertEqual((table_name, keys, {}), (table["TableName"], found, types), name)
         test.assertEqual("PAY_PER_REQUEST", table["BillingMode"], name)
         test.assertEqual({"AttributeName": "expires_at", "Enabled": True}, table["TimeToLiveSpecification"], name)
-        test.assertEqual({"SSEEnabled": True}, table["SSESpecification"], name)
+        # DynamoDB's own key, which other accounts can be allowed to read with.
+        test.assertEqual({"SSEEnabled": False}, table["SSESpecification"], name)
 
 
 def check_snapshots_are_kept(test, stack):
@@ -286,13 +352,14 @@ def check_event_source(test, stack):
     # All properties: a destination, a response type, a limit on retries or age, or splitting would be another one.
     test.assertEqual(
         {
-            "FunctionName": "hot-products-count-clicks",
+            "FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-count-clicks:{LIVE}",
             "EventSourceArn": sam.CLUSTER,
             "Topics": ["clicks"],
             "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "hot-products-count-clicks"},
             "StartingPosition": "TRIM_HORIZON",
             "BatchSize": "10000",
             "MaximumBatchingWindowInSeconds": "30",
+            "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
         },
         sources["CountClicksFunctionClicks"],
     )
@@ -305,7 +372,7 @@ def check_schedule(test, stack):
     test.assertEqual("UTC", schedule["ScheduleExpressionTimezone"])
     test.assertEqual({"Mode": "OFF"}, schedule["FlexibleTimeWindow"])
     test.assertEqual("ENABLED", schedule.get("State", "ENABLED"))
-    test.assertEqual(RANK_PRODUCTS, target["Arn"])
+    test.assertEqual(f"{RANK_PRODUCTS}:{LIVE}", target["Arn"])
     test.assertTrue(target["RoleArn"].endswith(":role/ScheduleRole"))
     test.assertEqual({"scheduled_time": "<aws.scheduler.scheduled-time>"}, json.loads(target["Input"]))
     test.assertEqual({"Arn": DEAD_LETTERS}, target["DeadLetterConfig"])
@@ -359,7 +426,12 @@ class Template(unittest.TestCase):
             Architecture="x86_64",
             LogRetentionDays="7",
             TopN="20",
+            TableEncryption="kms",
+            CountConcurrency="12",
         )
+        self.assertEqual("12", stack.properties("CountClicksFunction")["ReservedConcurrentExecutions"])
+        for table in stack.of_type("AWS::DynamoDB::Table").values():
+            self.assertEqual({"SSEEnabled": True}, table["SSESpecification"])
         function = stack.properties("CountClicksFunction")
         self.assertEqual(["x86_64"], function["Architectures"])
         self.assertEqual("2", function["Environment"]["Variables"]["SOURCE_EPOCH"])
@@ -384,22 +456,124 @@ class Template(unittest.TestCase):
             {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"},
             {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
         ]
-        everybody = {"Principal": "*", "FunctionName": "hot-products-read-board"}
+        everybody = {"Principal": "*", "FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-read-board:{LIVE}"}
         found = list(stack.of_type("AWS::Lambda::Permission").values())
         self.assertEqual([permission | everybody for permission in expected], found)
         # Nothing else is public. Shared caches may store its responses.
-        self.assertEqual(INVENTORY.keys(), stack.resources.keys() - {"PublicBoardUrl", "PublicBoardInvocation"})
+        found = {without_hash(name) for name in stack.resources}
+        self.assertEqual(INVENTORY.keys(), found - {"PublicBoardUrl", "PublicBoardInvocation"})
         function = stack.properties("ReadBoardFunction")
         self.assertEqual("public", function["Environment"]["Variables"]["BOARD_ACCESS"])
         self.assertEqual("5", function["ReservedConcurrentExecutions"])
         roles = stack.of_type("AWS::IAM::Role")
         self.assertEqual(self.stack.of_type("AWS::IAM::Role"), roles)
 
+    def test_a_stack_without_a_board_has_nothing_of_it(self):
+        stack = Stack(BoardAccess="none")
+        board = {"ReadBoardFunction", "ReadBoardFunctionUrl", "ReadBoardLogs", "ReadBoardRole", "ReadBoardErrorsAlarm"}
+        board |= {"ReadBoardFunctionVersion", "ReadBoardFunctionAliaslive", "ReadBoardFunctionDeploymentGroup"}
+        self.assertEqual(INVENTORY.keys() - board, {without_hash(name) for name in stack.resources})
+        self.assertEqual(OUTPUTS.keys() - {"ReadBoardFunctionName", "BoardUrl"}, stack.outputs.keys())
+        self.assertNotIn("read-board-errors", json.loads(stack.properties("Dashboard")["DashboardBody"])["widgets"][0]["properties"]["alarms"])
+
+    def test_a_changed_setting_publishes_a_version(self):
+        def published(stack, name):
+            function = dict(stack.properties(name))
+            function.pop("ReservedConcurrentExecutions", None)  # of the function, not of a version
+            (version,) = (n for n in stack.resources if without_hash(n) == f"{name}Version")
+            return function, (version, stack.properties(version)["Description"])
+
+        changed = set()
+        for parameter, value in CHANGED["template.yaml"].items():
+            if parameter == "BoardAccess":
+                value = "public"
+            stack = Stack(**{parameter: value})
+            for name in ("CountClicksFunction", "RankProductsFunction", "ReadBoardFunction"):
+                (before, old), (after, new) = published(self.stack, name), published(stack, name)
+                self.assertEqual(before != after, old != new, f"{parameter} and {name}")
+                if before != after:
+                    changed.add(parameter)
+                self.assertLessEqual(len(new[1]), 256)
+        self.assertLessEqual({"MaxEventAge", "SourceEpoch", "TopN", "BoardAccess", "Architecture", "Tracing"}, changed)
+
+    def test_the_roles_may_trace_only_if_the_parameter_says_so(self):
+        traced = Stack(Tracing="xray")
+        self.assertEqual({"Mode": "Active"}, traced.properties("CountClicksFunction")["TracingConfig"])
+        actions = {("Allow", f"xray:{a}", "*", "") for a in ("PutTraceSegments", "PutTelemetryRecords")}
+        for name in ("CountClicksRole", "RankProductsRole", "ReadBoardRole"):
+            self.assertEqual(GRANTS[name] | actions, set(grants(traced.properties(name))), name)
+
+    def test_a_public_board_needs_a_limit(self):
+        for overrides, refused in [
+            ({"BoardAccess": "public"}, True),
+            ({"BoardAccess": "public", "BoardConcurrency": "5"}, False),
+            ({"BoardAccess": "iam"}, False),
+            ({"BoardAccess": "none"}, False),
+        ]:
+            broken = sam.Resolver(sam.load(), overrides).broken_rules()
+            self.assertEqual(refused, any("BoardConcurrency" in description for description in broken), overrides)
+
+    def test_only_its_distribution_may_call_the_board(self):
+        distribution = CHANGED["template.yaml"]["BoardDistributionArn"]
+        stack = Stack(BoardDistributionArn=distribution)
+        self.assertEqual("AWS_IAM", stack.properties("ReadBoardFunctionUrl")["AuthType"])
+        common = {"Principal": "cloudfront.amazonaws.com", "SourceArn": distribution}
+        common |= {"FunctionName": f"arn:aws:lambda:{ARN}:function:hot-products-read-board:{LIVE}"}
+        expected = [
+            common | {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "AWS_IAM"},
+            common | {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
+        ]
+        self.assertEqual(expected, list(stack.of_type("AWS::Lambda::Permission").values()))
+        self.assertEqual({}, Stack(BoardDistributionArn=distribution, BoardAccess="none").of_type("AWS::Lambda::Permission"))
+
+    def test_clusters_without_iam(self):
+        secret, key = f"arn:aws:secretsmanager:{ARN}:secret:AmazonMSK_clicks-a1b2c3", f"arn:aws:kms:{ARN}:key/1b2c3d4e"
+        for authentication, kind in ("scram", "SASL_SCRAM_512_AUTH"), ("mtls", "CLIENT_CERTIFICATE_TLS_AUTH"):
+            stack = Stack(KafkaAuthentication=authentication, KafkaSecretArn=secret, KafkaSecretKeyArn=key)
+            source = stack.properties("CountClicksFunctionClicks")
+            self.assertEqual([{"Type": kind, "URI": secret}], source["SourceAccessConfigurations"])
+            more = {("Allow", "secretsmanager:GetSecretValue", secret, ""), ("Allow", "kms:Decrypt", key, "")}
+            self.assertEqual(GRANTS["CountClicksRole"] | more, set(grants(stack.properties("CountClicksRole"))))
+        broken = sam.Resolver(sam.load(), {"KafkaAuthentication": "scram"}).broken_rules()
+        self.assertEqual(["KafkaAuthentication=scram and mtls need KafkaSecretArn."], broken)
+
+    def test_options_of_the_event_source(self):
+        stack = Stack(
+            StartingPosition="AT_TIMESTAMP",
+            StartingPositionTimestamp="1672131001",
+            FilterActions="true",
+            CountedActions="click,view",
+            MinimumPollers="2",
+            MaximumPollers="6",
+        )
+        source = stack.properties("CountClicksFunctionClicks")
+        self.assertEqual(("AT_TIMESTAMP", "1672131001"), (source["StartingPosition"], source["StartingPositionTimestamp"]))
+        (pattern,) = (json.loads(f["Pattern"]) for f in source["FilterCriteria"]["Filters"])
+        self.assertEqual({"value": {"action": ["click", "view"]}}, pattern)
+        self.assertEqual({"MinimumPollers": "2", "MaximumPollers": "6"}, source["ProvisionedPollerConfig"])
+        broken = sam.Resolver(sam.load(), {"StartingPosition": "AT_TIMESTAMP"}).broken_rules()
+        self.assertEqual(["StartingPosition=AT_TIMESTAMP needs StartingPositionTimestamp."], broken)
+
+    def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
+        template = sam.transform(sam.load())
+        for overrides, expected in ({}, ["hot-products-count-clicks", "staging-count-clicks"]), ({"ConsumerGroupId": "one"}, ["one", "one"]):
+            found = []
+            for stack in ("hot-products", "staging"):
+                resources = sam.Resolver(template, overrides, stack).resources()
+                source = resources["CountClicksFunctionClicks"]["Properties"]
+                found.append(source["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"])
+                # And may join no other.
+                joined = {r for _, a, r, _ in grants(resources["CountClicksRole"]["Properties"]) if a == "kafka-cluster:AlterGroup"}
+                self.assertEqual({IN_CLUSTER % ("group", found[-1])}, joined)
+            self.assertEqual(expected, found)
+
     def test_two_stacks_have_no_name_in_common(self):
         template = sam.transform(sam.load())
         names = []
         for stack in ("hot-products", "rehearsal"):
             resources = sam.Resolver(template, {"AlarmEmail": "on-call@example.com"}, stack).resources().values()
+            # An alias belongs to its function.
+            resources = [r for r in resources if r["Type"] != "AWS::Lambda::Alias"]
             naming = ("TableName", "FunctionName", "LogGroupName", "QueueName", "Name", "RoleName", "AlarmName")
             naming += ("DashboardName", "TopicName")
             names.append({r["Properties"][n] for r in resources for n in naming if n in r["Properties"]})
@@ -419,7 +593,7 @@ class Template(unittest.TestCase):
             # An asterisk would be a wildcard in the role.
             ("MskClusterArn", [sam.CLUSTER, serverless], ["", "shop", sam.CLUSTER[:-1] + "*", sam.CLUSTER.replace("shop", "*")]),
             ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
-            ("ConsumerGroupId", ["hot-products"], ["", "*", "a/b"]),
+            ("ConsumerGroupId", ["", "hot-products"], ["*", "a/b"]),
             ("SourceEpoch", ["", "1", "20"], ["0", "-1", "02", "x"]),
             ("CountedActions", ["click", "click,view"], ["", "click, view", ",", "click,"]),
             ("MaxEventAge", ["90m", "2h"], ["", "2", "0h", "2 hours", "-1h"]),
@@ -446,7 +620,7 @@ def statement(resources, role, action):
 
 
 def click_event(resources):
-    return resources["CountClicksFunction"]["Properties"]["Events"]["Clicks"]["Properties"]
+    return resources["CountClicksFunctionClicks"]["Properties"]
 
 
 def schedule_event(resources):
@@ -480,7 +654,7 @@ CHANGES = [
     ("a permission without its condition", check_inventory, lambda r: r["PublicBoardInvocation"].pop("Condition")),
     ("a board with write access", check_roles, lambda r: statement(r, "ReadBoardRole", "dynamodb:GetItem")["Action"].append("dynamodb:PutItem")),
     ("a public table", check_nothing_public, lambda r: properties(r, "HotProducts").update(ResourcePolicy={"PolicyDocument": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "dynamodb:*", "Resource": "*"}]}})),
-    ("a table without encryption", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=False)),
+    ("a table with a key that only this account can use", check_tables, lambda r: properties(r, "RejectedEvents")["SSESpecification"].update(SSEEnabled=True)),
     ("a table without expiry", check_tables, lambda r: properties(r, "MinuteCounters")["TimeToLiveSpecification"].update(Enabled=False)),
     ("a table with provisioned capacity", check_tables, lambda r: properties(r, "MinuteCounters").update(BillingMode="PROVISIONED")),
     ("another key", check_tables, lambda r: properties(r, "HotProducts")["AttributeDefinitions"][1].update(AttributeType="N")),
@@ -493,7 +667,9 @@ CHANGES = [
     ("partial batch responses", check_event_source, lambda r: click_event(r).update(FunctionResponseTypes=["ReportBatchItemFailures"])),
     ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
     ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
-    ("no consumer group", check_event_source, lambda r: click_event(r).pop("ConsumerGroupId")),
+    ("a queue without order", check_event_source, lambda r: click_event(r).update(SelfManagedKafkaEventSourceConfig={"ConsumptionMode": "Queue"})),
+    ("one consumer group for all stacks", check_event_source, lambda r: click_event(r)["AmazonManagedKafkaEventSourceConfig"].update(ConsumerGroupId="count-clicks")),
+    ("no consumer group", check_event_source, lambda r: click_event(r).pop("AmazonManagedKafkaEventSourceConfig")),
     ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
     ("a schedule in local time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpressionTimezone="Europe/Berlin")),
     ("a schedule without the scheduled time", check_schedule, lambda r: schedule_event(r).update(Input="{}")),
@@ -501,6 +677,9 @@ CHANGES = [
     ("an unencrypted dead-letter queue", check_failed_rankings_are_kept, lambda r: properties(r, "RankProductsDeadLetters").update(SqsManagedSseEnabled=False)),
     ("a missing setting", check_functions, lambda r: properties(r, "CountClicksFunction")["Environment"]["Variables"].pop("MAX_EVENT_AGE")),
     ("settings swapped", check_functions, lambda r: properties(r, "RankProductsFunction")["Environment"]["Variables"].update(SNAPSHOTS_TABLE={"Ref": "RejectedEvents"})),
+    ("an event source of the newest code", check_aliases, lambda r: click_event(r).update(FunctionName={"Ref": "CountClicksFunction"})),
+    ("a deployment that no alarm stops", check_rollbacks, lambda r: properties(r, "RankProductsFunction")["DeploymentPreference"].pop("Alarms")),
+    ("another alarm", check_rollbacks, lambda r: properties(r, "CountClicksFunction")["DeploymentPreference"].update(Alarms=[{"Ref": "LargeItemsAlarm"}])),
     ("reserved concurrency", check_functions, lambda r: properties(r, "CountClicksFunction").update(ReservedConcurrentExecutions=1)),
 ]  # fmt: skip
 

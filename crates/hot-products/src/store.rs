@@ -30,7 +30,7 @@ pub use self::{
     counters::{BucketRead, CountersTable},
     limits::CallLimits,
     rejects::{RejectsPage, RejectsTable},
-    snapshots::{PutOutcome, SnapshotsTable},
+    snapshots::{PutOutcome, SnapshotRange, SnapshotsTable},
 };
 use crate::{
     counters::LAYOUT_VERSION,

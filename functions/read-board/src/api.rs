@@ -10,7 +10,7 @@ use axum::{
 use hot_products::{
     Window, schedule,
     snapshot::{MAX_MINUTES_PRODUCTS, MAX_TOP_N},
-    store::StoreError,
+    store::{SnapshotRange, StoreError},
     time::bound,
 };
 use serde::Serialize;
@@ -124,9 +124,9 @@ pub(crate) async fn history(
     let found = match query.windows() {
         // One more than fits an answer: where the next answer begins.
         Some(windows) => board.snapshots.between(windows, MAX_SNAPSHOTS + 1, query.limit).await,
-        None => Ok(Vec::new()),
+        None => Ok(SnapshotRange { snapshots: Vec::new(), is_cut: false }),
     };
-    let found = found.map_err(|error| board.failed(&error))?;
+    let SnapshotRange { snapshots: found, is_cut } = found.map_err(|error| board.failed(&error))?;
     let newest = found.last().map(|snapshot| snapshot.window);
     let mut body = HistoryBody { snapshots: Vec::with_capacity(found.len()), next: None };
     let mut bytes = 0;
@@ -138,6 +138,9 @@ pub(crate) async fn history(
             break;
         }
         body.snapshots.push(text);
+    }
+    if is_cut && body.next.is_none() {
+        body.next = found.last().map(|snapshot| bound(snapshot.window.next().end()));
     }
     let to = (!query.to_now).then_some(query.to);
     // New snapshots come after the cut and do not change what is before it.

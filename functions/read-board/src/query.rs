@@ -13,8 +13,9 @@ pub const MAX_SNAPSHOTS: usize = 288;
 /// The most products of each snapshot in a history.
 pub const MAX_HISTORY_PRODUCTS: usize = 100;
 
-/// The most minutes of a product's clicks in one answer: a day of them.
-pub const MAX_MINUTES: usize = 1440;
+/// The most minutes of a product's clicks in one answer over HTTP. A minute takes a query of the counters, and a board can be
+/// public.
+pub const MAX_MINUTES: usize = 180;
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -183,7 +183,7 @@ async fn snapshots(
 ) -> Result<(Option<NewestSnapshot>, Vec<CountedPartition>, Vec<WindowState>), StoreError> {
     let Some(newest) = table.newest().await? else { return Ok((None, Vec::new(), Vec::new())) };
     let first = (1..WINDOWS).fold(newest.window, |window, _| window.previous());
-    let found = table.between(first..=newest.window, WINDOWS, 0).await?;
+    let found = table.between(first..=newest.window, WINDOWS, 0).await?.snapshots;
     let before = table.get(Window::ended_by(newest.window.start())).await?;
     let (fresh, windows) = (freshness(&newest, now), windows(newest.window, &found));
     Ok((Some(fresh), counted_through(newest, before), windows))

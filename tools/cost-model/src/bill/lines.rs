@@ -25,9 +25,6 @@ const MILLION: f64 = 1_000_000.0;
 const GB: f64 = 1024.0 * 1024.0 * 1024.0;
 /// What Lambda itself logs of an invocation (START, END, REPORT), and what CloudWatch adds to four lines, in bytes.
 const PLATFORM_LOG_BYTES: f64 = 360.0 + 4.0 * 26.0;
-/// How often a Lambda instance has the table's key decrypted again, in seconds (Amazon DynamoDB Developer Guide,
-/// "DynamoDB encryption at rest: usage notes").
-const KEY_CACHE_SECONDS: f64 = 300.0;
 /// Lambda's pollers reach two services from the cluster's network, Lambda and STS, in each of three zones.
 const ENDPOINTS: f64 = 2.0 * 3.0;
 /// Copies of each record on the topic.
@@ -145,21 +142,18 @@ impl Costs<'_> {
         let log_gb =
             (self.batches() * (count.bytes + PLATFORM_LOG_BYTES) + RANKINGS * (rank.bytes + PLATFORM_LOG_BYTES)) / GB;
         let log_months = LOG_RETENTION.as_secs_f64() / MONTH_SECONDS;
-        let keys = (f64::from(self.estimate.pollers) + 1.0) * MONTH_SECONDS / KEY_CACHE_SECONDS;
+        let metrics = count.metrics + rank.metrics + self.measured.event_source_metrics.value;
         vec![
             line(
                 "CloudWatch: logs",
                 lambdas(log_gb * (prices.logs_ingested.price + prices.logs_stored.price * log_months)),
             ),
-            line("CloudWatch: metrics", lambdas((count.metrics + rank.metrics) * prices.custom_metrics.price)),
+            line("CloudWatch: metrics", lambdas(metrics * prices.custom_metrics.price)),
             line(
                 "CloudWatch: alarms and dashboard",
                 lambdas(functions.alarm_metrics * prices.alarms.price + functions.dashboards * prices.dashboards.price),
             ),
-            line(
-                "Scheduler, and KMS for the tables' key",
-                lambdas(RANKINGS * per_unit(&prices.scheduler) + keys * per_unit(&prices.kms_requests)),
-            ),
+            line("Scheduler", lambdas(RANKINGS * per_unit(&prices.scheduler))),
         ]
     }
 

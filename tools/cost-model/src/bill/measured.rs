@@ -48,6 +48,7 @@ pub struct Measured {
     pub flink_utilisation: Figure,
     pub flink_storage_gb_per_kpu: Figure,
     pub rds_storage_gb: Figure,
+    pub event_source_metrics: Figure,
     pub msk_retention_hours: Figure,
     pub msk_brokers: Figure,
 }

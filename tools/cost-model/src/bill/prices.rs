@@ -56,7 +56,6 @@ price_list!(
     alarms,
     dashboards,
     scheduler,
-    kms_requests,
     msk_broker,
     msk_storage,
     interface_endpoint,

@@ -3,13 +3,13 @@
 use anyhow::Result;
 use clap::{Args, builder::RangedU64ValueParser};
 use hot_products::{Clock, Minute, ProductId, SystemClock, UnixMillis};
-use read_board::{
-    clicks,
-    query::{MAX_MINUTES, Minutes},
-};
+use read_board::{clicks, query::Minutes};
 use terminal::text::print;
 
 use crate::{arguments::StackArgs, aws::advise, parse::time, show};
+
+/// A day. The read API takes fewer, because anybody may ask it.
+const MAX_MINUTES: u64 = 1440;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ pub(crate) struct ProductArgs {
     #[command(flatten)]
     stack: StackArgs,
     /// Number of minutes, up to a day
-    #[arg(long, default_value_t = 60, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_MINUTES as u64))]
+    #[arg(long, default_value_t = 60, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_MINUTES))]
     minutes: usize,
     /// Show the minutes before this time, RFC 3339; without it, before now
     #[arg(long, value_name = "RFC3339", value_parser = time)]
