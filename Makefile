@@ -55,7 +55,7 @@ model: ## Check the models of counting and healing in larger scopes; takes minut
 	LARGE=1 $(CARGO) test $(ALL) --test model --test healing_model
 
 .PHONY: breaks
-breaks: ## Break the protocol on purpose and report how soon the tests notice; half an hour
+breaks: ## Break counting and healing on purpose and report how soon the tests notice; an hour
 	$(PYTHON) tests/breaks.py
 
 .PHONY: scale

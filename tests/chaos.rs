@@ -15,6 +15,7 @@
 //! | `N` | number of schedules: 300, or 50 against `ENGINE_URL`; of 50 or more, a minimum of faults is required |
 //! | `FROM` | the first seed, 1 |
 //! | `JOBS` | number of concurrent schedules, 12 |
+//! | `FAIL_FAST` | if set, stop at the first failure |
 //! | `ENGINE_URL` | a DynamoDB endpoint, instead of an embedded DynamoDB for each schedule |
 //!
 //! The test runs the `count-clicks` that `cargo build --workspace` has built; `cargo test --test chaos` does not build it.
@@ -119,6 +120,9 @@ async fn main() -> ExitCode {
                 println!("  {wrong}");
             }
             failed.push(seed);
+            if env::var_os("FAIL_FAST").is_some() {
+                break;
+            }
         } else if done % 100 == 0 && done < count {
             println!("{done} schedules, {} faults, {} miscounts", sum.all_faults(), failed.len());
         }
