@@ -124,6 +124,8 @@ impl Clock for StepClock {
     }
 }
 
+type Item = HashMap<String, AttributeValue>;
+
 /// A topic partition and its pollers.
 struct Partition {
     number: usize,
@@ -164,6 +166,8 @@ struct Schedule {
     first: BTreeMap<Window, u64>,
     /// The clicks of each window's newest snapshot.
     newest: BTreeMap<Window, u64>,
+    /// The counter items, once everything is counted. Those that have expired are deleted.
+    items: Vec<Item>,
 }
 
 /// Runs the healing schedule `seed`.
@@ -245,6 +249,7 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
         wrong: Vec::new(),
         first: BTreeMap::new(),
         newest: BTreeMap::new(),
+        items: Vec::new(),
         plan,
     };
     schedule.run(partitions, rankings).await;
@@ -531,7 +536,8 @@ impl Schedule {
             self.count_calmly(partition, &mut tally).await;
         }
         self.proxy.flush().await;
-        let found = self.counters().await;
+        self.items = self.read_items().await;
+        let found = counts_of(&self.items);
         self.tally.clicks += counts.values().flat_map(BTreeMap::values).sum::<u64>();
         if found != *counts {
             let minutes = counts.keys().chain(found.keys());
@@ -648,49 +654,47 @@ impl Schedule {
         }
     }
 
-    /// The items of this topic in the counters table.
-    async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {
+    /// Reads the counter items of this topic.
+    async fn read_items(&self) -> Vec<Item> {
         let pages = self.client.scan().table_name(&self.tables.counters).consistent_read(true);
         let items: Result<Vec<_>, _> = pages.into_paginator().items().send().collect().await;
         let prefix = format!("{}-", self.topic);
-        let is_of_topic = |item: &HashMap<_, AttributeValue>| {
+        let is_of_topic = |item: &Item| {
             item.get("source").and_then(|source| source.as_s().ok()).is_some_and(|source| source.starts_with(&prefix))
         };
         items.expect("the counters can be read").into_iter().filter(is_of_topic).collect()
     }
 
-    async fn counters(&self) -> Counts {
-        let mut counts = Counts::new();
-        for item in self.items().await {
-            let minute = parse_minute(item["bucket"].as_s().expect("a text"));
-            for (name, value) in &item {
-                if let Some(product) = name.strip_prefix('#') {
-                    let clicks: u64 = value.as_n().expect("a number").parse().expect("a whole number");
-                    *counts.entry(minute).or_default().entry(product.to_owned()).or_default() += clicks;
-                }
-            }
-        }
-        counts
-    }
-
     /// Deletes the counters that have expired, as TTL does. Returns how many items those were.
-    async fn expire(&self) -> u64 {
+    async fn expire(&mut self) -> u64 {
         let now = UnixMillis(self.clock.0.load(Ordering::Relaxed)).epoch_seconds();
-        let mut expired = 0;
-        for item in self.items().await {
-            let expires_at: i64 = item["expires_at"].as_n().expect("a number").parse().expect("a time");
-            if expires_at <= now {
-                let delete = self.client.delete_item().table_name(&self.tables.counters);
-                let delete = delete.key("bucket", item["bucket"].clone()).key("source", item["source"].clone());
-                delete.send().await.expect("an item can be deleted");
-                expired += 1;
-            }
+        let expires_at = |item: &Item| item["expires_at"].as_n().expect("a number").parse::<i64>().expect("a time");
+        let expired: Vec<_> = self.items.extract_if(.., |item| expires_at(item) <= now).collect();
+        for item in &expired {
+            let delete = self.client.delete_item().table_name(&self.tables.counters);
+            let delete = delete.key("bucket", item["bucket"].clone()).key("source", item["source"].clone());
+            delete.send().await.expect("an item can be deleted");
         }
-        expired
+        expired.len() as u64
     }
 
     fn wrong(&mut self, what: String) {
         self.proxy.log(|| format!("WRONG: {what}"));
         self.wrong.push(what);
     }
+}
+
+/// The counters in `items`.
+fn counts_of(items: &[Item]) -> Counts {
+    let mut counts = Counts::new();
+    for item in items {
+        let minute = parse_minute(item["bucket"].as_s().expect("a text"));
+        for (name, value) in item {
+            if let Some(product) = name.strip_prefix('#') {
+                let clicks: u64 = value.as_n().expect("a number").parse().expect("a whole number");
+                *counts.entry(minute).or_default().entry(product.to_owned()).or_default() += clicks;
+            }
+        }
+    }
+    counts
 }
