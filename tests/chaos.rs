@@ -15,6 +15,7 @@
 //! | `N` | number of schedules: 300, or 50 against `ENGINE_URL`; of 50 or more, a minimum of faults is required |
 //! | `FROM` | the first seed, 1 |
 //! | `JOBS` | number of concurrent schedules, 12 |
+//! | `HEALING_EVERY` | one in this many schedules is about healing, 8 |
 //! | `FAIL_FAST` | if set, stop at the first failure |
 //! | `ENGINE_URL` | a DynamoDB endpoint, instead of an embedded DynamoDB for each schedule |
 //!
@@ -62,7 +63,7 @@ const STUCK: Duration = Duration::from_mins(5);
 /// The fewest schedules that must reach a minimum of faults and refusals.
 const ENOUGH: u64 = 50;
 
-/// One in this many schedules is about healing. It takes a few seconds of computing.
+/// One in this many schedules is about healing, unless `HEALING_EVERY` is set. It takes a few seconds of computing.
 const HEALING_EVERY: u64 = 8;
 
 #[tokio::main]
@@ -83,6 +84,7 @@ async fn main() -> ExitCode {
     let engine = engine(began.0).await;
     let default = if matches!(engine, Engine::Embedded) { 300 } else { 50 };
     let first = replayed.or_else(|| setting("FROM")).unwrap_or(1);
+    let healing_every = setting("HEALING_EVERY").unwrap_or(HEALING_EVERY);
     let count = if replayed.is_some() { 1 } else { setting("N").unwrap_or(default) };
     println!("\nrunning {count} fault schedules, seeds {first} to {}", first + count - 1);
 
@@ -93,7 +95,7 @@ async fn main() -> ExitCode {
             let engine = engine.clone();
             async move {
                 let verbose = replayed.is_some();
-                let schedule = if seed.is_multiple_of(HEALING_EVERY) {
+                let schedule = if seed.is_multiple_of(healing_every) {
                     // The handlers stay on one thread, as in Lambda.
                     tokio::task::spawn_blocking(move || {
                         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
