@@ -114,6 +114,36 @@ impl Plan {
     }
 }
 
+/// The runs of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ranking {
+    /// One, without faults.
+    Calm,
+    Missed,
+    /// Two at the same time, with faults.
+    AtOnce,
+    /// One with faults, which is repeated if it fails.
+    Faulty,
+    /// One whose snapshots reach DynamoDB after those of a later run.
+    WritesLast,
+}
+
+impl Ranking {
+    fn draw(plan: &Plan, must_run: bool, dice: &mut ChaCha8Rng) -> Self {
+        if must_run {
+            Self::Calm
+        } else if chance(dice, plan.missed) {
+            Self::Missed
+        } else if chance(dice, plan.overlapping) {
+            if chance(dice, 50) { Self::AtOnce } else { Self::WritesLast }
+        } else if chance(dice, plan.faulty) {
+            Self::Faulty
+        } else {
+            Self::Calm
+        }
+    }
+}
+
 /// A clock that is set, and that moves by a millisecond whenever it is read, so that no two rankings begin at once.
 #[derive(Debug)]
 struct StepClock(AtomicI64);
@@ -276,10 +306,17 @@ impl Schedule {
                 partitions.iter_mut().partition(|_| chance(&mut dice, 50));
             let tallies = join_all(early.into_iter().map(|partition| self.count(step, partition))).await;
             self.set(step * STEP + MINUTE);
-            let counting = join_all(due.into_iter().map(|partition| self.count(step, partition)));
             let must_run = without_run >= LONGEST_WITHOUT_RUN;
-            let ((ranked, ranking), counted) = join(self.rank(step, &rankings, must_run), counting).await;
-            for tally in tallies.into_iter().chain(counted).chain([ranking]) {
+            let ranking = Ranking::draw(&self.plan, must_run, &mut dice);
+            let (due, after): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|_| ranking != Ranking::WritesLast || chance(&mut dice, 50));
+            let counting = join_all(due.into_iter().map(|partition| self.count(step, partition)));
+            let ((mut ranked, mut runs), mut counted) = join(self.rank(step, &rankings, ranking), counting).await;
+            counted.extend(join_all(after.into_iter().map(|partition| self.count(step, partition))).await);
+            if ranking == Ranking::WritesLast {
+                ranked.push(self.rank_calmly(step, &mut runs).await);
+            }
+            for tally in tallies.into_iter().chain(counted).chain([runs]) {
                 self.tally.add(&tally);
             }
             without_run = if ranked.is_empty() { without_run + 1 } else { 0 };
@@ -414,7 +451,7 @@ impl Schedule {
         let event = self.event(partition, from, values);
         let (kill, killed) = oneshot::channel();
         *self.proxy.running[poller.number].lock().expect("no panic") =
-            Running { turn, kill: Some(kill), requests: 0, applied: 0 };
+            Running { turn, kill: Some(kill), ..Running::default() };
         let function = poller.function.take().unwrap_or_else(|| {
             tally.processes += 1;
             self.count_clicks(poller.client.clone())
@@ -465,34 +502,38 @@ impl Schedule {
     }
 
     /// The runs of a step. Returns the successful ones.
-    async fn rank(&self, step: i64, clients: &[Client], must_run: bool) -> (Vec<RankOutcome>, Tally) {
+    async fn rank(&self, step: i64, clients: &[Client], ranking: Ranking) -> (Vec<RankOutcome>, Tally) {
         let mut tally = Tally::default();
         let mut dice = dice(self.seed, format_args!("rankings of step {step}"));
         let number = 2 * self.plan.partitions;
         let mut outcomes = Vec::new();
-        if must_run {
-            outcomes.push(self.rank_calmly(step, &mut tally).await);
-        } else if chance(&mut dice, self.plan.missed) {
-            tally.runs_missed += 1;
-        } else if chance(&mut dice, self.plan.overlapping) {
-            tally.runs_overlapping += 1;
-            let runs = (0..).zip(clients).map(|(place, client)| self.rank_once(step, number + place, client.clone()));
-            for (outcome, more) in join_all(runs).await {
-                outcomes.extend(outcome);
-                tally.add(&more);
-            }
-        } else if chance(&mut dice, self.plan.faulty) {
-            // Lambda tries again.
-            for _ in 0..dice.random_range(1..=3) {
-                let (outcome, more) = self.rank_once(step, number, clients[0].clone()).await;
-                tally.add(&more);
-                if outcome.is_some() {
+        match ranking {
+            Ranking::Calm => outcomes.push(self.rank_calmly(step, &mut tally).await),
+            Ranking::Missed => tally.runs_missed += 1,
+            Ranking::AtOnce => {
+                tally.runs_overlapping += 1;
+                let run =
+                    |(place, client): (usize, &Client)| self.rank_once(step, number + place, client.clone(), false);
+                for (outcome, more) in join_all((0..).zip(clients).map(run)).await {
                     outcomes.extend(outcome);
-                    break;
+                    tally.add(&more);
                 }
             }
-        } else {
-            outcomes.push(self.rank_calmly(step, &mut tally).await);
+            Ranking::WritesLast => {
+                tally.runs_overlapping += 1;
+                tally.add(&self.rank_once(step, number, clients[0].clone(), true).await.1);
+            }
+            Ranking::Faulty => {
+                // Lambda tries again.
+                for _ in 0..dice.random_range(1..=3) {
+                    let (outcome, more) = self.rank_once(step, number, clients[0].clone(), false).await;
+                    tally.add(&more);
+                    if outcome.is_some() {
+                        outcomes.extend(outcome);
+                        break;
+                    }
+                }
+            }
         }
         (outcomes, tally)
     }
@@ -503,11 +544,17 @@ impl Schedule {
     }
 
     /// A run through the proxy. `None` if it failed or was killed.
-    async fn rank_once(&self, step: i64, poller: usize, client: Client) -> (Option<RankOutcome>, Tally) {
+    async fn rank_once(
+        &self,
+        step: i64,
+        poller: usize,
+        client: Client,
+        holds_snapshots: bool,
+    ) -> (Option<RankOutcome>, Tally) {
         let mut tally = Tally { runs: 1, ..Tally::default() };
         let (kill, killed) = oneshot::channel();
         *self.proxy.running[poller].lock().expect("no panic") =
-            Running { turn: None, kill: Some(kill), requests: 0, applied: 0 };
+            Running { kill: Some(kill), holds_snapshots, ..Running::default() };
         let function = self.rank_products(client);
         let (request, deadline) = (self.request(step), self.clock.now().plus(Duration::from_mins(1)));
         let outcome = tokio::select! {

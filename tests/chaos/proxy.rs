@@ -70,6 +70,8 @@ pub struct Running {
     pub turn: Option<(u32, Turn)>,
     /// Kills the function.
     pub kill: Option<oneshot::Sender<()>>,
+    /// Whether its snapshots are delivered when the step of the schedule ends, and never answered.
+    pub holds_snapshots: bool,
     /// The number of requests the invocation has sent.
     pub requests: u32,
     /// The number of its updates that DynamoDB has applied.
@@ -350,11 +352,11 @@ impl Proxy {
         let sent = Sent { poller, label: label.into(), kind, headers: head.headers, body };
         self.count(|tally| tally.requests += 1);
 
-        let turn = {
+        let (turn, holds_snapshots) = {
             let mut running = self.running[poller].lock().expect("no panic");
             let number = running.requests;
             running.requests += 1;
-            running.turn.take_if(|(at, _)| *at == number).map(|(_, turn)| turn)
+            (running.turn.take_if(|(at, _)| *at == number).map(|(_, turn)| turn), running.holds_snapshots)
         };
         let mut dice = dice(self.seed, format_args!("{} for the {nth} time", sent.label));
         let fault = match turn {
@@ -378,6 +380,15 @@ impl Proxy {
             None if !chance(&mut dice, self.rates.percent) => None,
             None => self.rates.faults.get(dice.random_range(0..self.rates.faults.len().max(1))).copied(),
         };
+        if holds_snapshots && sent.kind == Kind::Snapshot {
+            self.log(|| format!("  poller {poller}: {} #{nth}: held", sent.label));
+            self.count(|tally| {
+                tally.fault(Fault::Late);
+                tally.rankings_met += 1;
+            });
+            self.hold(sent, u64::MAX, None);
+            return Err(Reset);
+        }
         let Some(fault) = fault else {
             self.log(|| format!("  poller {poller}: {} #{nth}", sent.label));
             return self.forward(sent).await.map(Answer::whole).ok_or(Reset);

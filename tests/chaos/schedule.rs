@@ -296,7 +296,7 @@ impl Schedule {
             let rebalance_after = !calm && chance(&mut dice, self.plan.rebalances / 2);
             let (kill, killed) = oneshot::channel();
             *self.proxy.running[poller].lock().expect("no panic") =
-                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), requests: 0, applied: 0 };
+                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), ..Running::default() };
             if self.plan.new_instances
                 && let Some(mut old) = function.take()
             {
