@@ -25,7 +25,6 @@
 //! are on their way for more than five minutes. These limits of the product are left out too:
 //!
 //! - A run that begins just before a window's counters expire may read them afterwards.
-//! - A run finds a missed window without notes only by the record of an older window that still has its counters.
 //! - A click that was counted by a delivery that died, and is stale in the redelivery, is not noted. Its windows wait for
 //!   their final ranking.
 //! - Clicks are not late while the first run over them is not due, even if a person has ranked their window before.
@@ -419,6 +418,10 @@ impl Healing {
                 }
             }
             records.retain(|window, _| (oldest..=due).contains(window));
+            if !records.contains_key(&oldest) {
+                // The stack is not new: there is an older snapshot.
+                records.insert(oldest.previous(), RankingRecord::default());
+            }
             let late = self.late_clicks(&state.notes);
             let lifetimes = if ignores_expiry {
                 Lifetimes::new(MAX_EVENT_AGE, 2 * RETENTION).expect("far enough apart")
@@ -672,10 +675,7 @@ impl Healing {
             self.undisturbed_run(&mut state);
         }
         (0..WINDOWS).all(|number| {
-            // A run finds a missed window by the record of an older one.
-            let older_is_known = self.lifetimes.oldest_complete(began) < window(0);
-            let is_found = older_is_known || state.records[number].is_some();
-            let has_time = began < Self::expires_from(number) && is_found;
+            let has_time = began < Self::expires_from(number);
             let wanted = state.counted & self.within(number);
             let is_right = |snapshot: Snapshot| snapshot.is_final && snapshot.clicks == wanted;
             !has_time || state.snapshots[number].is_some_and(is_right)
