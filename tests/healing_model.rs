@@ -138,10 +138,10 @@ struct Snapshot {
 
 impl Snapshot {
     /// `attribute_not_exists(total_clicks) OR total_clicks < :t OR (total_clicks = :t AND generated_at < :g)`
-    fn replaces(&self, stored: Option<Self>) -> bool {
+    fn replaces(self, stored: Option<Self>) -> bool {
         stored.is_none_or(|stored| {
-            let rank = |snapshot: &Self| (snapshot.clicks.count_ones(), snapshot.generated_at);
-            rank(&stored) < rank(self)
+            let rank = |snapshot: Self| (snapshot.clicks.count_ones(), snapshot.generated_at);
+            rank(stored) < rank(self)
         })
     }
 }
@@ -156,7 +156,7 @@ struct Record {
 
 impl Record {
     /// `attribute_not_exists(#w) OR #w.clicks < :c OR (#w.clicks = :c AND #w.noted <= :n)`
-    fn replaces(&self, stored: Option<Self>) -> bool {
+    fn replaces(self, stored: Option<Self>) -> bool {
         stored.is_none_or(|stored| (stored.clicks, stored.noted) <= (self.clicks, self.noted))
     }
 }
@@ -378,10 +378,10 @@ impl Healing {
     }
 
     /// The notes, as the product reads them.
-    fn late_clicks(&self, notes: &Notes) -> LateClicks {
+    fn late_clicks(&self, notes: Notes) -> LateClicks {
         let mut late = LateClicks::default();
-        for (click, noted) in self.clicks.iter().zip(notes).filter(|(_, noted)| **noted > 0) {
-            late.add(Minute::of(*click), u64::from(*noted));
+        for (click, noted) in self.clicks.iter().zip(notes).filter(|(_, noted)| *noted > 0) {
+            late.add(Minute::of(*click), u64::from(noted));
         }
         late
     }
@@ -422,7 +422,7 @@ impl Healing {
                 // The stack is not new: there is an older snapshot.
                 records.insert(oldest.previous(), RankingRecord::default());
             }
-            let late = self.late_clicks(&state.notes);
+            let late = self.late_clicks(state.notes);
             let lifetimes = if ignores_expiry {
                 Lifetimes::new(MAX_EVENT_AGE, 2 * RETENTION).expect("far enough apart")
             } else {
@@ -437,7 +437,7 @@ impl Healing {
     }
 
     /// The clicks noted for a window, as far as a run knows.
-    fn noted(&self, notes: &Notes, number: usize) -> u8 {
+    fn noted(&self, notes: Notes, number: usize) -> u8 {
         self.late_clicks(notes).within(window(number)) as u8
     }
 
@@ -457,7 +457,7 @@ impl Healing {
 
     fn record(&self, run: &Run, number: u8) -> Record {
         let Snapshot { clicks, is_final, .. } = self.snapshot(run, number);
-        Record { noted: self.noted(&run.notes, number.into()), clicks: clicks.count_ones() as u8, is_final }
+        Record { noted: self.noted(run.notes, number.into()), clicks: clicks.count_ones() as u8, is_final }
     }
 
     /// DynamoDB: applies a write. Returns whether its condition allowed it.
@@ -580,7 +580,7 @@ impl Healing {
     }
 
     /// The late clicks that a delivery notes now.
-    fn note_of(&self, state: &State, delivery: &Delivery) -> Offsets {
+    fn note_of(&self, state: &State, delivery: Delivery) -> Offsets {
         let noted = match self.broken {
             Some(Break::CountedEarlierNotNoted) => delivery.added,
             Some(Break::NoteBeforeCounters) if delivery.noted => 0,
@@ -634,7 +634,7 @@ impl Healing {
             for click in offsets(delivery.accepted) {
                 self.count(state, &mut delivery, click);
             }
-            let note = self.note_of(state, &delivery);
+            let note = self.note_of(state, delivery);
             self.apply(state, Request::Note { clicks: note });
             state.committed = end;
         }
@@ -809,7 +809,7 @@ impl Model for Healing {
             }
             Step::Note { poller, twice, dies } => {
                 let mut delivery = state.pollers[poller].take()?;
-                let clicks = self.note_of(&state, &delivery);
+                let clicks = self.note_of(&state, delivery);
                 if clicks == 0 && (twice || dies) {
                     return None;
                 }
@@ -827,7 +827,7 @@ impl Model for Healing {
                 let delivery = state.pollers[poller].take()?;
                 let at = delivery.at;
                 state.late.extend(offsets(delivery.left).map(|click| (at, Request::Count { click })));
-                let clicks = self.note_of(&state, &delivery);
+                let clicks = self.note_of(&state, delivery);
                 if delivery.left == 0 && clicks != 0 {
                     state.late.push((at, Request::Note { clicks }));
                 }

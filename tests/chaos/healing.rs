@@ -395,7 +395,7 @@ impl Schedule {
         } else {
             for _ in 0..2 {
                 if partition.committed < partition.values.len() {
-                    self.deliver_once(partition, &mut dice, &mut tally).await;
+                    Box::pin(self.deliver_once(partition, &mut dice, &mut tally)).await;
                 }
             }
         }
@@ -424,7 +424,7 @@ impl Schedule {
         let succeeded = if let Some(older) = older {
             tally.two_pollers += 1;
             let beside = self.deliver(*number, other, &values[older.clone()], older.start, other_turn);
-            let ((succeeded, mine), (_, others)) = join(delivery, beside).await;
+            let ((succeeded, mine), (_, others)) = Box::pin(join(delivery, beside)).await;
             tally.add(&mine);
             tally.add(&others);
             succeeded
@@ -675,7 +675,7 @@ impl Schedule {
             let wanted = (clicks, products, places, group_by::minutes(counts, window.end().0));
             let found = self.snapshot(*window).await.map(|snapshot| {
                 let Snapshot { total_clicks, distinct_products, products, clicks_per_minute, .. } = snapshot;
-                let places = products.into_iter().map(|place| (place.rank, place.product_id.to_string(), place.clicks));
+                let places = products.into_iter().map(|place| (place.rank, place.product_id, place.clicks));
                 (total_clicks, distinct_products, places.collect::<Vec<_>>(), clicks_per_minute)
             });
             if found.as_ref() != Some(&wanted) {
