@@ -51,11 +51,11 @@ chaos: ## Test counting under injected faults; N=10000 schedules, or SEED=28 to 
 	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test $(ALL) --test chaos
 
 .PHONY: model
-model: ## Check the model of the protocol in larger scopes; takes minutes and some GB
-	LARGE=1 $(CARGO) test $(ALL) --test model
+model: ## Check the models of counting and healing in larger scopes; takes minutes and some GB
+	LARGE=1 $(CARGO) test $(ALL) --test model --test healing_model
 
 .PHONY: breaks
-breaks: ## Break the protocol on purpose and report how soon the tests notice; half an hour
+breaks: ## Break counting and healing on purpose and report how soon the tests notice; an hour
 	$(PYTHON) tests/breaks.py
 
 .PHONY: scale

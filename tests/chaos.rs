@@ -1,9 +1,13 @@
-//! Fault schedules: each click is counted exactly once, whatever fails between Kafka, the function and DynamoDB.
+//! Fault schedules: each click is counted exactly once, whatever fails between Kafka, the function and DynamoDB, and each
+//! snapshot ends up right, whatever delays counting and ranking.
 //!
-//! Each schedule runs the real `count-clicks` binary under a Runtime API. Its batches are redelivered, with other
+//! Most schedules are about counting. Each of them runs the real `count-clicks` binary under a Runtime API. Its batches are redelivered, with other
 //! boundaries, from older commits, and to two functions at a time. A proxy between the function and DynamoDB loses, delays,
 //! repeats, refuses and throttles requests, and kills the function. At the end, when everything is committed, the counters
-//! must equal a group-by of the produced records, and every bad record must be among the rejected events.
+//! must equal a group-by of the produced records, every bad record must be among the rejected events, and the late clicks
+//! must be noted.
+//!
+//! One in eight is about [healing]: both functions run in this process, with a clock that moves by hours.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -11,6 +15,8 @@
 //! | `N` | number of schedules: 300, or 50 against `ENGINE_URL`; of 50 or more, a minimum of faults is required |
 //! | `FROM` | the first seed, 1 |
 //! | `JOBS` | number of concurrent schedules, 12 |
+//! | `HEALING_EVERY` | one in this many schedules is about healing, 8 |
+//! | `FAIL_FAST` | if set, stop at the first failure |
 //! | `ENGINE_URL` | a DynamoDB endpoint, instead of an embedded DynamoDB for each schedule |
 //!
 //! The test runs the `count-clicks` that `cargo build --workspace` has built; `cargo test --test chaos` does not build it.
@@ -23,6 +29,8 @@
 mod capacity;
 #[path = "chaos/dice.rs"]
 mod dice;
+#[path = "chaos/healing.rs"]
+mod healing;
 #[path = "chaos/kafka.rs"]
 mod kafka;
 #[path = "chaos/lambda.rs"]
@@ -42,7 +50,7 @@ use local_aws::{
     tables,
     template::{self, DEFAULT_STACK, TEMPLATE},
 };
-use tokio::time::timeout;
+use tokio::{runtime::Builder, time::timeout};
 
 use self::{
     report::Tally,
@@ -54,6 +62,9 @@ const STUCK: Duration = Duration::from_mins(5);
 
 /// The fewest schedules that must reach a minimum of faults and refusals.
 const ENOUGH: u64 = 50;
+
+/// One in this many schedules is about healing, unless `HEALING_EVERY` is set. It takes a few seconds of computing.
+const HEALING_EVERY: u64 = 8;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -73,6 +84,7 @@ async fn main() -> ExitCode {
     let engine = engine(began.0).await;
     let default = if matches!(engine, Engine::Embedded) { 300 } else { 50 };
     let first = replayed.or_else(|| setting("FROM")).unwrap_or(1);
+    let healing_every = setting("HEALING_EVERY").unwrap_or(HEALING_EVERY);
     let count = if replayed.is_some() { 1 } else { setting("N").unwrap_or(default) };
     println!("\nrunning {count} fault schedules, seeds {first} to {}", first + count - 1);
 
@@ -82,8 +94,16 @@ async fn main() -> ExitCode {
         .map(|seed| {
             let engine = engine.clone();
             async move {
-                let schedule =
-                    tokio::spawn(async move { timeout(STUCK, run(seed, &engine, replayed.is_some())).await });
+                let verbose = replayed.is_some();
+                let schedule = if seed.is_multiple_of(healing_every) {
+                    // The handlers stay on one thread, as in Lambda.
+                    tokio::task::spawn_blocking(move || {
+                        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+                        runtime.block_on(async { timeout(STUCK, healing::run(seed, &engine, verbose)).await })
+                    })
+                } else {
+                    tokio::spawn(async move { timeout(STUCK, run(seed, &engine, verbose)).await })
+                };
                 let outcome = match schedule.await {
                     Ok(Ok(outcome)) => outcome,
                     Ok(Err(_)) => ScheduleResult { tally: Tally::default(), wrong: vec!["stuck".into()] },
@@ -102,6 +122,9 @@ async fn main() -> ExitCode {
                 println!("  {wrong}");
             }
             failed.push(seed);
+            if env::var_os("FAIL_FAST").is_some() {
+                break;
+            }
         } else if done % 100 == 0 && done < count {
             println!("{done} schedules, {} faults, {} miscounts", sum.all_faults(), failed.len());
         }

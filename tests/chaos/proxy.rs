@@ -47,6 +47,9 @@ use super::{
 pub struct Rates {
     /// The percentage of requests with a fault.
     pub percent: u32,
+    /// The percentage of notes, snapshots and records of rankings with a fault. There is only one of them in hundreds of
+    /// requests, so they need a higher rate.
+    pub rare_percent: u32,
     /// The kinds of faults.
     pub faults: Vec<Fault>,
 }
@@ -67,6 +70,8 @@ pub struct Running {
     pub turn: Option<(u32, Turn)>,
     /// Kills the function.
     pub kill: Option<oneshot::Sender<()>>,
+    /// Whether its snapshots are delivered when the step of the schedule ends, and never answered.
+    pub holds_snapshots: bool,
     /// The number of requests the invocation has sent.
     pub requests: u32,
     /// The number of its updates that DynamoDB has applied.
@@ -113,6 +118,8 @@ pub struct Proxy {
     down: watch::Sender<u32>,
     /// The number of open connections and running requests.
     busy: watch::Sender<usize>,
+    /// The number of requests on their way to DynamoDB.
+    delivering: watch::Sender<usize>,
     /// One for each poller.
     pub running: Vec<Mutex<Running>>,
     /// The schedule's figures.
@@ -149,6 +156,14 @@ enum Kind {
     Update,
     /// It marks a full item as closed.
     Closing,
+    /// It notes late clicks.
+    Note,
+    /// It writes a snapshot.
+    Snapshot,
+    /// It records what a ranking knew.
+    Record,
+    /// It reads.
+    Read,
     /// Anything else.
     #[default]
     Other,
@@ -176,18 +191,18 @@ impl std::error::Error for Reset {}
 type Body = BoxBody<Bytes, io::Error>;
 
 /// Counts as running until it is dropped.
-struct Busy(Arc<Proxy>);
+struct Busy(watch::Sender<usize>);
 
 impl Busy {
-    fn new(proxy: &Arc<Proxy>) -> Self {
-        proxy.busy.send_modify(|busy| *busy += 1);
-        Self(Arc::clone(proxy))
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.send_modify(|busy| *busy -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -208,6 +223,7 @@ impl Proxy {
             held: Mutex::default(),
             down: watch::Sender::new(0),
             busy: watch::Sender::new(0),
+            delivering: watch::Sender::new(0),
             running: (0..setup.pollers).map(|_| Mutex::default()).collect(),
             tally: Mutex::default(),
         })
@@ -270,6 +286,24 @@ impl Proxy {
         }
     }
 
+    /// Delivers the requests that are still held, in random order, after all invocations have ended. Unlike
+    /// [`Proxy::finish`], it does not wait until connections are closed.
+    pub async fn flush(self: &Arc<Self>) {
+        loop {
+            let mut waiting = std::mem::take(&mut self.held.lock().expect("no panic").waiting);
+            waiting.shuffle(&mut dice(self.seed, "order of the last"));
+            let is_last = waiting.is_empty();
+            for held in waiting {
+                self.release(held);
+            }
+            let mut delivering = self.delivering.subscribe();
+            delivering.wait_for(|delivering| *delivering == 0).await.expect("the proxy has the sender");
+            if is_last {
+                return;
+            }
+        }
+    }
+
     async fn idle(&self) {
         let mut busy = self.busy.subscribe();
         busy.wait_for(|busy| *busy == 0).await.expect("the proxy has the sender");
@@ -285,7 +319,7 @@ impl Proxy {
                     _ = down.wait_for(|down| *down > 0) => break,
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { continue };
-                        tokio::spawn(Arc::clone(&self).connection(poller, stream, Busy::new(&self)));
+                        tokio::spawn(Arc::clone(&self).connection(poller, stream, Busy::new(&self.busy)));
                     }
                 }
             }
@@ -307,7 +341,8 @@ impl Proxy {
     async fn request(self: Arc<Self>, poller: usize, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Reset)?.to_bytes();
-        let (label, kind) = self.label(&body);
+        let target = head.headers.get("x-amz-target").map(|target| String::from_utf8_lossy(target.as_bytes()));
+        let (label, kind) = self.label(&target.unwrap_or_default(), &body);
         let nth = {
             let mut nth = self.nth.lock().expect("no panic");
             let nth = nth.entry(label.clone()).or_default();
@@ -317,11 +352,11 @@ impl Proxy {
         let sent = Sent { poller, label: label.into(), kind, headers: head.headers, body };
         self.count(|tally| tally.requests += 1);
 
-        let turn = {
+        let (turn, holds_snapshots) = {
             let mut running = self.running[poller].lock().expect("no panic");
             let number = running.requests;
             running.requests += 1;
-            running.turn.take_if(|(at, _)| *at == number).map(|(_, turn)| turn)
+            (running.turn.take_if(|(at, _)| *at == number).map(|(_, turn)| turn), running.holds_snapshots)
         };
         let mut dice = dice(self.seed, format_args!("{} for the {nth} time", sent.label));
         let fault = match turn {
@@ -336,9 +371,24 @@ impl Proxy {
             None if sent.kind == Kind::Closing => {
                 chance(&mut dice, 80).then(|| Fault::ALL[dice.random_range(0..Fault::ALL.len())])
             }
+            None if matches!(sent.kind, Kind::Note | Kind::Snapshot | Kind::Record) => {
+                let fault = Fault::ALL[dice.random_range(0..Fault::ALL.len())];
+                chance(&mut dice, self.rates.rare_percent).then_some(fault)
+            }
+            // A ranking has a thousand reads, and each of them must succeed.
+            None if sent.kind == Kind::Read && dice.random_range(0..200) > 0 => None,
             None if !chance(&mut dice, self.rates.percent) => None,
             None => self.rates.faults.get(dice.random_range(0..self.rates.faults.len().max(1))).copied(),
         };
+        if holds_snapshots && sent.kind == Kind::Snapshot {
+            self.log(|| format!("  poller {poller}: {} #{nth}: held", sent.label));
+            self.count(|tally| {
+                tally.fault(Fault::Late);
+                tally.rankings_met += 1;
+            });
+            self.hold(sent, u64::MAX, None);
+            return Err(Reset);
+        }
         let Some(fault) = fault else {
             self.log(|| format!("  poller {poller}: {} #{nth}", sent.label));
             return self.forward(sent).await.map(Answer::whole).ok_or(Reset);
@@ -347,6 +397,9 @@ impl Proxy {
         self.count(|tally| {
             tally.fault(fault);
             tally.closings_met += u64::from(sent.kind == Kind::Closing);
+            tally.notes_met += u64::from(sent.kind == Kind::Note);
+            tally.rankings_met += u64::from(matches!(sent.kind, Kind::Snapshot | Kind::Record));
+            tally.notes_lost += u64::from(sent.kind == Kind::Note && fault == Fault::KillBefore);
         });
         self.inject(fault, poller, sent, &mut dice).await
     }
@@ -438,7 +491,7 @@ impl Proxy {
 
     fn deliver(self: &Arc<Self>, sent: Sent, reply: Option<oneshot::Sender<Option<Answer>>>) {
         let proxy = Arc::clone(self);
-        let busy = Busy::new(self);
+        let busy = (Busy::new(&self.busy), Busy::new(&self.delivering));
         tokio::spawn(async move {
             let answer = proxy.send(sent).await;
             if let Some(reply) = reply {
@@ -477,7 +530,10 @@ impl Proxy {
         let refused = head.status == StatusCode::BAD_REQUEST;
         let condition_failed = refused && contains(&body, "ConditionalCheckFailed");
         self.count(|tally| {
-            tally.refused += u64::from(condition_failed);
+            tally.refused += u64::from(condition_failed && !matches!(kind, Kind::Snapshot | Kind::Record));
+            tally.kept += u64::from(condition_failed && kind == Kind::Snapshot);
+            tally.snapshots += u64::from(applied && kind == Kind::Snapshot);
+            tally.notes += u64::from(applied && kind == Kind::Note);
             tally.full += u64::from(refused && contains(&body, "Item size"));
             tally.applied += u64::from(applied && kind == Kind::Update);
             tally.closings += u64::from(applied && kind == Kind::Closing);
@@ -495,36 +551,52 @@ impl Proxy {
     }
 
     /// A label for the request's key that is the same in every run of the seed, and the request's kind.
-    fn label(&self, body: &[u8]) -> (String, Kind) {
+    fn label(&self, target: &str, body: &[u8]) -> (String, Kind) {
         #[derive(Default, Deserialize)]
         struct Text {
             #[serde(alias = "N", rename = "S")]
             text: String,
         }
         #[derive(Default, Deserialize)]
+        #[serde(default)]
         struct Key {
             bucket: Option<Text>,
             source: Text,
             first_offset: Option<Text>,
+            board: Option<Text>,
+            window_end: Text,
         }
         #[derive(Deserialize)]
-        struct Write {
-            #[serde(alias = "Item", rename = "Key")]
+        struct Request {
+            #[serde(default, alias = "Item", rename = "Key")]
             key: Key,
             #[serde(default, rename = "UpdateExpression")]
             update: String,
+            #[serde(default, rename = "ExpressionAttributeValues")]
+            values: HashMap<String, Value>,
         }
-        let Ok(write) = serde_json::from_slice::<Write>(body) else { return ("?".into(), Kind::Other) };
-        let Key { bucket, source, first_offset } = write.key;
+        let Ok(Request { key, update, values }) = serde_json::from_slice(body) else {
+            return ("?".into(), Kind::Other);
+        };
+        let Key { bucket, source, first_offset, board, window_end } = key;
+        let is_note = bucket.as_ref().is_some_and(|bucket| bucket.text.starts_with("late#"));
         // A function's first request, which opens the connection, has the key `-`.
-        let kind = match write.update.as_str() {
-            "" => Kind::Other,
-            update if update.contains("ADD ") => Kind::Update,
-            _ if source.text.contains('-') && source.text.len() > 1 => Kind::Closing,
-            _ => Kind::Other,
+        let kind = match (board.as_ref().map(|board| board.text.as_str()), update.as_str()) {
+            _ if target.ends_with(".Query") || target.ends_with(".GetItem") => Kind::Read,
+            (Some(_), "") => Kind::Snapshot,
+            (Some(_), _) => Kind::Record,
+            (None, "") => Kind::Other,
+            (None, _) if is_note => Kind::Note,
+            (None, update) if update.contains("ADD ") => Kind::Update,
+            (None, _) if source.text.contains('-') && source.text.len() > 1 => Kind::Closing,
+            (None, _) => Kind::Other,
         };
         let part = bucket.or(first_offset).unwrap_or_default().text;
-        let mut label = format!("{} {part}", source.text);
+        let mut label = match (board, kind) {
+            (Some(Text { text: board }), _) => format!("{board} {}", window_end.text),
+            (None, Kind::Read) => format!("read {}", values.get(":b").map(Value::to_string).unwrap_or_default()),
+            (None, _) => format!("{} {part}", source.text),
+        };
         for (name, stands_for) in &self.names {
             label = label.replace(name, stands_for);
         }

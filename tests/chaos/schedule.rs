@@ -9,8 +9,8 @@ use std::{
 use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use bytes::Bytes;
 use hot_products::{
-    Clock, Minute, SystemClock, UnixMillis,
-    store::{self, CallLimits},
+    Clock, Minute, SystemClock, UnixMillis, Window,
+    store::{self, CallLimits, CountersTable},
 };
 use hot_products_tests::group_by::{Counts, group};
 use local_aws::{
@@ -38,6 +38,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// How many consecutive invocations of a poller may fail after the end of the faults: broken connections and an empty
 /// retry budget can fail one or two each.
 const MAX_FAILURES_WHEN_CALM: u32 = 25;
+/// The percentage of notes that meet a fault: a delivery writes only one.
+const RARE: u32 = 30;
 
 /// What a schedule decides in advance.
 #[derive(Debug)]
@@ -78,16 +80,17 @@ impl Plan {
             Fault::ALL.into_iter().filter(|fault| !matches!(fault, Fault::KillBefore | Fault::KillAfter)).collect();
         let rates = match dice.random_range(0..10) {
             // Only faults of Kafka's side.
-            0 => Rates::default(),
+            0 => Rates { rare_percent: RARE, ..Rates::default() },
             1..=3 => Rates {
                 percent: dice.random_range(5..50),
+                rare_percent: RARE,
                 faults: vec![requests[dice.random_range(0..requests.len())]],
             },
             _ => {
                 let mut faults = requests.clone();
                 faults.shuffle(&mut dice);
                 faults.truncate(dice.random_range(2..=requests.len()));
-                Rates { percent: dice.random_range(5..40), faults }
+                Rates { percent: dice.random_range(5..40), rare_percent: RARE, faults }
             }
         };
         let overflow = matches!(load, Load::Chain | Load::Full);
@@ -293,7 +296,7 @@ impl Schedule {
             let rebalance_after = !calm && chance(&mut dice, self.plan.rebalances / 2);
             let (kill, killed) = oneshot::channel();
             *self.proxy.running[poller].lock().expect("no panic") =
-                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), requests: 0, applied: 0 };
+                Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), ..Running::default() };
             if self.plan.new_instances
                 && let Some(mut old) = function.take()
             {
@@ -417,18 +420,21 @@ impl Schedule {
             kafka.sources.iter().map(|source| kafka.name(source)).collect()
         };
         let mut found = self.counters(&client, base, &names).await;
+        let mut clicks = 0;
         for (number, name) in names.iter().enumerate() {
             let rejected = rejected(&client, name).await;
             let kafka = self.kafka.lock().expect("no panic");
             let log = &kafka.sources[number].log;
             let groups = group(log.iter().map(|(_, value)| value.as_deref().unwrap_or_default()));
             let broken: BTreeSet<i64> = groups.broken_at.iter().map(|line| log[*line as usize].0).collect();
+            clicks += groups.clicks;
             self.count(|tally| {
                 tally.clicks += groups.clicks;
                 tally.rejected += groups.broken;
             });
             let differences = differences(&groups.counts, &found.remove(name).unwrap_or_default(), base);
             if !differences.is_empty() {
+                self.count(|tally| tally.wrong_counters += differences.len() as u64);
                 let more = differences.len().saturating_sub(5);
                 let more = if more > 0 { format!("; and {more} more") } else { String::new() };
                 self.wrong(format!(
@@ -443,6 +449,11 @@ impl Schedule {
                     "rejects of partition {number}: offsets {missing:?} are missing, {surplus:?} are wrong"
                 ));
             }
+        }
+        // All clicks are an hour old when they are counted. Other schedules may note clicks of the same minutes.
+        let noted = noted(&client, base).await;
+        if noted < clicks {
+            self.wrong(format!("{noted} late clicks are noted, of {clicks}"));
         }
     }
 
@@ -499,6 +510,15 @@ impl Schedule {
     }
 }
 
+/// The late clicks that are noted for the minutes of a schedule.
+async fn noted(client: &Client, base: UnixMillis) -> u64 {
+    let first = Window::first_after(base);
+    let last = Window::first_after(minute_of(base, MINUTES - 1).start());
+    let late = CountersTable::new(client.clone(), table("bucket")).late_clicks(first, last).await;
+    let late = late.expect("the notes can be read");
+    late.by_first_window().filter(|(window, _)| (first..=last).contains(window)).map(|(_, clicks)| clicks).sum()
+}
+
 /// The offsets in the rejected events of a partition.
 async fn rejected(client: &Client, source: &str) -> BTreeSet<i64> {
     let mut offsets = BTreeSet::new();
@@ -529,6 +549,12 @@ fn table(key: &str) -> String {
 
 fn minute_of(base: UnixMillis, minute: i64) -> Minute {
     Minute::of(UnixMillis(base.0 + minute * 60_000))
+}
+
+/// The start of the minute of a bucket such as `2022-12-27T16:50Z#3`, epoch milliseconds.
+pub fn parse_minute(bucket: &str) -> i64 {
+    let (minute, _) = bucket.split_once("Z#").expect("a minute and a shard");
+    UnixMillis::parse_rfc3339(&format!("{minute}:00Z")).expect("a minute is a time").0
 }
 
 /// The differences by minute and product.
