@@ -50,7 +50,7 @@ fn stream(seed: u64) -> String {
     let (mut lines, mut now) = (String::new(), START);
     for number in 0..EVENTS {
         now += match random.random_range(0..100) {
-            _ if number == EVENTS / 2 => 70 * MINUTE,
+            _ if number == EVENTS / 2 => 170 * MINUTE,
             0..10 => 5 * MINUTE,
             _ => random.random_range(0..20_000),
         };

@@ -43,7 +43,7 @@ impl ShardCounters {
     pub fn add(&mut self, minute: Minute, partition: &TopicPartition, product: &str, clicks: u64) {
         let mut counters = CounterList::default();
         counters.push(product, clicks);
-        counters.push_partition(partition.clone());
+        counters.end_item(partition.clone());
         self.add_page(minute, &counters);
     }
 
@@ -85,7 +85,7 @@ impl ShardCounters {
         }
     }
 
-    fn add_partitions(&self, minute: Minute, partitions: &[TopicPartition]) {
+    fn add_partitions<'a>(&self, minute: Minute, partitions: impl Iterator<Item = &'a TopicPartition>) {
         let mut by_minute = lock(&self.partitions);
         let known = by_minute.entry(minute).or_default();
         for partition in partitions {
@@ -287,7 +287,6 @@ mod tests {
                 .into_iter()
                 .map(|(minute, products, len, seed)| {
                     let mut page = CounterList::default();
-                    page.push_partition(partition.clone());
                     for number in 0..len {
                         let random = (seed ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
                         // One in 64 counters is so large that two of them exceed 32 bits.
@@ -296,6 +295,7 @@ mod tests {
                         page.push(&product, clicks);
                         *expected.entry((minute, product)).or_default() += clicks;
                     }
+                    page.end_item(partition.clone());
                     (minute, page)
                 })
                 .collect();

@@ -127,17 +127,17 @@ impl CountersTable {
         self.last_offset(key, item)
     }
 
-    /// Reads a bucket and calls `each` with each counter: the product, and its clicks. As [`read_pages`](Self::read_pages).
+    /// Reads a bucket and calls `each` with each counter: the topic partition, the product, and its clicks. As
+    /// [`read_pages`](Self::read_pages).
     ///
     /// # Errors
     /// When a read failed after all retries, or a counter is no whole number.
-    pub async fn read(&self, bucket: Bucket, mut each: impl FnMut(&str, u64)) -> Result<BucketRead, StoreError> {
-        self.read_pages(bucket, |counters| {
-            for (product, clicks) in counters.iter() {
-                each(product, clicks);
-            }
-        })
-        .await
+    pub async fn read(
+        &self,
+        bucket: Bucket,
+        mut each: impl FnMut(&TopicPartition, &str, u64),
+    ) -> Result<BucketRead, StoreError> {
+        self.read_pages(bucket, |counters| counters.for_each(&mut each)).await
     }
 
     /// Reads a bucket, and calls `each` with the counters of each page.

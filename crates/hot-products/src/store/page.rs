@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
                 attributes.next_value::<IgnoredAny>()?;
             }
         }
-        self.0.push_partition(partition.ok_or_else(|| de::Error::missing_field(attribute::SOURCE))?);
+        self.0.end_item(partition.ok_or_else(|| de::Error::missing_field(attribute::SOURCE))?);
         Ok(())
     }
 }
@@ -239,13 +239,16 @@ mod tests {
         let body = r###"{"Count":3,"ScannedCount":3,"ConsumedCapacity":{"CapacityUnits":1.5,"TableName":"t"},"Items":[
             {"#p1":{"N":"3"},"bucket":{"S":"b"},"source":{"S":"clicks-0"},"last_offset":{"N":"7"},"closed":{"BOOL":false}},
             {"source":{"S":"clicks-0+1"},"##":{"N":"18446744073709551615"},"#\"\u00e9\n":{"N":"0"}},
-            {"source":{"S":"clicks-1@2"}}]}"###;
+            {"source":{"S":"clicks-1@2"},"#p1":{"N":"2"}}]}"###;
         let page = Page::parse(body.as_bytes()).unwrap();
-        assert_eq!(counters(&page), [("p1", 3), ("#", u64::MAX), ("\"é\n", 0)]);
+        assert_eq!(counters(&page), [("p1", 3), ("#", u64::MAX), ("\"é\n", 0), ("p1", 2)]);
         assert_eq!(
-            page.counters.partitions().iter().map(TopicPartition::as_str).collect::<Vec<_>>(),
+            page.counters.partitions().map(TopicPartition::as_str).collect::<Vec<_>>(),
             ["clicks-0", "clicks-1@2"]
         );
+        let mut of_partitions = Vec::new();
+        page.counters.for_each(|partition, product, _| of_partitions.push(format!("{partition} {product}")));
+        assert_eq!(of_partitions, ["clicks-0 p1", "clicks-0 #", "clicks-0 \"é\n", "clicks-1@2 p1"]);
         assert_eq!((page.items, page.read_units.to_bits(), page.last_source), (3, 1.5_f64.to_bits(), None));
     }
 
