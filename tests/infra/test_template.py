@@ -393,7 +393,7 @@ def check_functions(test, stack):
     for name, function in stack.of_type("AWS::Lambda::Function").items():
         test.assertEqual(SETTINGS[name], function["Environment"]["Variables"], name)
         test.assertEqual(("provided.al2023", "bootstrap"), (function["Runtime"], function["Handler"]), name)
-        test.assertEqual(TIMEOUTS[name], function["Timeout"], name)
+        test.assertEqual(TIMEOUTS[name], int(function["Timeout"]), name)
         test.assertEqual(["arm64"], function["Architectures"], name)
         test.assertNotIn("ReservedConcurrentExecutions", function, name)
 

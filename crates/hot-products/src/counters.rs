@@ -4,10 +4,13 @@
 //! `last_offset`: every record of the topic partition that belongs to the item, up to and including that offset, is
 //! counted in it, once. [`protocol`](crate::protocol) has the rules by which items are written.
 
+mod list;
+
 use std::{fmt, num::NonZeroU32};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::list::CounterList;
 use crate::time::Minute;
 
 /// The version of the layout: which bucket counts a click, and how counters are stored in items. It is stored in the

@@ -2,71 +2,22 @@
 //!
 //! A product is always in the same [`Shard`](crate::Shard). So the best N products of a window are among the best N of each
 //! shard, and only one shard's counters have to be in memory at a time. Windows that overlap share the counters that are
-//! read for them.
+//! read for them. [`ShardCounters`] takes the pages of a shard from several threads, in any order.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+mod counters;
+
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use hashbrown::HashMap;
 
+use self::counters::Part;
+pub use self::counters::ShardCounters;
 use crate::{
-    TopicPartition,
     snapshot::{MAX_MINUTES_PRODUCTS, ProductMinutes, RankedProduct, Snapshot, SnapshotMinutes},
     time::{Minute, UnixMillis, Window},
 };
 
 const MINUTES: usize = Window::MINUTES as usize;
-
-/// The counters of one shard in some minutes.
-///
-/// Takes eight bytes a counter, and about 80 bytes and the id a product.
-#[derive(Debug, Default)]
-pub struct ShardCounters {
-    /// The number of each product.
-    numbers: HashMap<String, u32>,
-    minutes: BTreeMap<Minute, MinuteCounters>,
-}
-
-#[derive(Debug, Default)]
-struct MinuteCounters {
-    /// Product and clicks. A product has an entry for each of its counters, and more for more than 4 billion clicks.
-    counters: Vec<(u32, u32)>,
-    /// The topic partitions that have counted a click.
-    partitions: BTreeSet<TopicPartition>,
-}
-
-impl ShardCounters {
-    /// A shard without clicks.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a counter: `clicks` on `product` in `minute`, from `partition`.
-    pub fn add(&mut self, minute: Minute, partition: &TopicPartition, product: &str, clicks: u64) {
-        let next = self.numbers.len() as u32;
-        let number = *self.numbers.entry_ref(product).or_insert(next);
-        let minute = self.minutes.entry(minute).or_default();
-        if !minute.partitions.contains(partition) {
-            minute.partitions.insert(partition.clone());
-        }
-        let mut left = clicks;
-        while left > 0 {
-            let part = u32::try_from(left).unwrap_or(u32::MAX);
-            minute.counters.push((number, part));
-            left -= u64::from(part);
-        }
-    }
-
-    /// The window's minutes that have counters, each with its number in the window, from 0.
-    fn within(&self, window: Window) -> impl Iterator<Item = (usize, &MinuteCounters)> {
-        window
-            .minutes()
-            .enumerate()
-            .filter_map(|(number, minute)| self.minutes.get(&minute).map(|counters| (number, counters)))
-    }
-}
 
 /// The ranking of a window, as far as its shards have been added.
 #[derive(Debug)]
@@ -127,46 +78,58 @@ impl Ranking {
 
     /// Adds the counters of a shard; those of minutes outside the window do not matter. Each shard may be added once.
     pub fn add(&mut self, shard: &ShardCounters) {
-        let mut clicks = vec![0_u64; shard.numbers.len()];
-        for (number, minute) in shard.within(self.window) {
-            for (product, count) in &minute.counters {
-                clicks[*product as usize] += u64::from(*count);
-                self.clicks_per_minute[number] += u64::from(*count);
+        for (minute, partition) in shard.partitions_in(self.window) {
+            match self.counted_through.get_mut(partition.as_str()) {
+                Some(newest) => *newest = minute.max(*newest),
+                None => drop(self.counted_through.insert(partition.as_str().to_owned(), minute)),
             }
         }
-        for (minute, counters) in self.window.minutes().filter_map(|minute| Some((minute, shard.minutes.get(&minute)?)))
-        {
-            for partition in &counters.partitions {
-                match self.counted_through.get_mut(partition.as_str()) {
-                    Some(newest) => *newest = minute.max(*newest),
-                    None => drop(self.counted_through.insert(partition.as_str().to_owned(), minute)),
-                }
-            }
+        shard.for_each_part(|part| self.add_part(part));
+    }
+
+    /// Adds products that no other part has.
+    fn add_part(&mut self, part: &Part) {
+        let mut clicks = vec![0_u64; part.products()];
+        for (minute, counts) in part.within(self.window) {
+            counts.for_each(|product, count| {
+                clicks[product as usize] += count;
+                self.clicks_per_minute[minute] += count;
+            });
         }
-        let mut best: Vec<(&String, u32)> = shard
-            .numbers
-            .iter()
-            .filter(|(_, product)| clicks[**product as usize] > 0)
-            .map(|(id, product)| (id, *product))
+        let clicked = clicks.iter().filter(|clicks| **clicks > 0).count();
+        self.distinct_products += clicked as u64;
+
+        // Most products have too few clicks, which is cheaper to see than to compare their ids.
+        let least = self.least(&clicks, clicked);
+        let mut best: Vec<(&str, u32)> = (0..)
+            .zip(&clicks)
+            .filter(|(_, clicks)| **clicks >= least)
+            .map(|(product, _)| (part.id(product), product))
             .collect();
-        self.distinct_products += best.len() as u64;
         keep_best(&mut best, self.top_n, |(id, product)| (clicks[*product as usize], id));
 
         let mut per_minute: HashMap<u32, [u64; MINUTES]> =
             best.iter().map(|(_, product)| (*product, [0; MINUTES])).collect();
-        for (number, minute) in shard.within(self.window) {
-            for (product, count) in &minute.counters {
-                if let Some(counts) = per_minute.get_mut(product) {
-                    counts[number] += u64::from(*count);
-                }
-            }
+        for (minute, counts) in part.within(self.window) {
+            counts.add_to(&mut per_minute, minute);
         }
         self.top.extend(best.into_iter().map(|(id, product)| Candidate {
-            product_id: id.clone(),
+            product_id: id.to_owned(),
             clicks: clicks[product as usize],
             per_minute: per_minute.get(&product).copied().unwrap_or([0; MINUTES]),
         }));
         keep_best(&mut self.top, self.top_n, Candidate::key);
+    }
+
+    /// How many clicks a product needs to be among the best, beside the best so far and products that have `clicks`. The
+    /// number of those that are not 0 is `clicked`.
+    fn least(&self, clicks: &[u64], clicked: usize) -> u64 {
+        let so_far = if self.top.len() < self.top_n { None } else { self.top.iter().map(|best| best.clicks).min() };
+        let here = (clicked > self.top_n).then(|| {
+            let mut clicks: Vec<u64> = clicks.iter().copied().filter(|clicks| *clicks > 0).collect();
+            *clicks.select_nth_unstable_by(self.top_n, |a, b| b.cmp(a)).1
+        });
+        so_far.max(here).unwrap_or(1).max(1)
     }
 
     /// The window ranked: most clicks first, ties by product id in ascending bytes, so that the same counters always
@@ -216,17 +179,17 @@ impl Ranking {
 }
 
 impl Candidate {
-    fn key(&self) -> (u64, &String) {
+    fn key(&self) -> (u64, &str) {
         (self.clicks, &self.product_id)
     }
 }
 
-fn order((clicks, id): (u64, &String), (other_clicks, other_id): (u64, &String)) -> Ordering {
+fn order((clicks, id): (u64, &str), (other_clicks, other_id): (u64, &str)) -> Ordering {
     other_clicks.cmp(&clicks).then_with(|| id.cmp(other_id))
 }
 
 /// Keeps the best `top_n` of `products`, in no order.
-fn keep_best<T>(products: &mut Vec<T>, top_n: usize, key: impl Fn(&T) -> (u64, &String)) {
+fn keep_best<T>(products: &mut Vec<T>, top_n: usize, key: impl Fn(&T) -> (u64, &str)) {
     if top_n < products.len() {
         products.select_nth_unstable_by(top_n, |a, b| order(key(a), key(b)));
         products.truncate(top_n);
@@ -240,7 +203,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::counters::Shard;
+    use crate::{Shard, TopicPartition};
 
     fn window() -> Window {
         Window::ended_by(UnixMillis(1_672_159_800_000))

@@ -1,10 +1,12 @@
 //! DynamoDB: the only module that calls it. One type per table, one method per access pattern.
 
+mod body;
 mod counters;
 mod days;
 mod late;
 mod layout;
 mod limits;
+mod page;
 mod rankings;
 mod rejects;
 mod snapshots;

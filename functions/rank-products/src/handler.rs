@@ -1,14 +1,13 @@
 //! One invocation: read the window's counters, rank its products, write the snapshot, report what was done.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use aws_sdk_dynamodb::Client;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use hot_products::{
-    Bucket, Clock, Minute, Shard, Snapshot, TopicPartition, UnixMillis, Window,
+    Clock, Minute, Shard, Snapshot, UnixMillis, Window,
     healing::{LateClicks, MAX_LOOKBACK, RankingRecord, next_group, plan},
     metrics::{self, Unit},
-    ranking::{Ranking, RankingContext, ShardCounters},
+    ranking::{Ranking, RankingContext},
     store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
     time::bound,
 };
@@ -17,7 +16,10 @@ use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::{RankSettings, Request, RequestError};
+use crate::{
+    RankSettings, Request, RequestError,
+    read::{ReadBucket, read_shard},
+};
 
 /// What an invocation did: the function returns it and logs it as metrics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -108,9 +110,10 @@ pub enum RankError {
     Storage(#[from] StoreError),
 }
 
-/// The function, ready for invocations.
+/// The function, ready for invocations. It reads counters from `B`.
 #[derive(Debug)]
-pub struct RankProducts {
+pub struct RankProducts<B = CountersTable> {
+    buckets: B,
     counters: CountersTable,
     snapshots: SnapshotsTable,
     settings: RankSettings,
@@ -120,7 +123,16 @@ pub struct RankProducts {
 impl RankProducts {
     /// The function over the tables that `settings` names.
     pub fn new(client: Client, settings: RankSettings, clock: Arc<dyn Clock>) -> Self {
+        let counters = CountersTable::new(client.clone(), settings.counters_table.clone());
+        Self::reading_from(counters, client, settings, clock)
+    }
+}
+
+impl<B: ReadBucket> RankProducts<B> {
+    /// The function over the tables that `settings` names, except that it reads the counters from `buckets`.
+    pub fn reading_from(buckets: B, client: Client, settings: RankSettings, clock: Arc<dyn Clock>) -> Self {
         Self {
+            buckets,
             counters: CountersTable::new(client.clone(), settings.counters_table.clone()),
             snapshots: SnapshotsTable::new(client, settings.snapshots_table.clone()),
             settings,
@@ -208,7 +220,8 @@ impl RankProducts {
         let minutes: BTreeSet<Minute> = windows.iter().flat_map(|window| window.minutes()).collect();
         let mut rankings: Vec<_> = windows.iter().map(|window| Ranking::new(*window, self.settings.top_n)).collect();
         for shard in Shard::all() {
-            let counters = self.read(&minutes, shard, &mut run.read).await?;
+            let (counters, read) = read_shard(&self.buckets, shard, &minutes, self.settings.read_concurrency).await?;
+            run.read += read;
             for ranking in &mut rankings {
                 ranking.add(&counters);
             }
@@ -246,32 +259,6 @@ impl RankProducts {
             snapshots.push((snapshot, written));
         }
         Ok(snapshots)
-    }
-
-    /// Reads the counters of a shard in `minutes`, a bounded number of buckets at a time, and adds to `total` what that
-    /// took.
-    async fn read(
-        &self,
-        minutes: &BTreeSet<Minute>,
-        shard: Shard,
-        total: &mut BucketRead,
-    ) -> Result<ShardCounters, StoreError> {
-        let counters = RefCell::new(ShardCounters::new());
-        let read_bucket = async |bucket: Bucket| {
-            let add = |partition: &TopicPartition, product: &str, clicks| {
-                counters.borrow_mut().add(bucket.minute, partition, product, clicks);
-            };
-            self.counters.read(bucket, add).await
-        };
-        let buckets = minutes.iter().flat_map(|minute| Bucket::of_shard(*minute, shard));
-        let mut reads = stream::iter(buckets).map(read_bucket).buffer_unordered(self.settings.read_concurrency);
-        while let Some(read) = reads.try_next().await? {
-            total.items += read.items;
-            total.queries += read.queries;
-            total.read_units += read.read_units;
-        }
-        drop(reads);
-        Ok(counters.into_inner())
     }
 }
 

@@ -1,13 +1,20 @@
 //! The Lambda function `rank-products`: connects the handler to the runtime.
 
-use std::sync::Arc;
+use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 
 use hot_products::{Clock, SystemClock, clock::deadline, settings::Settings, store};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn, tracing};
 use rank_products::{RankError, RankOutcome, RankProducts, RankSettings, Request};
+use tokio::runtime::Builder;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    // A function with more memory has more cores, up to six.
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let mut runtime = if cores > 1 { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.worker_threads(cores).enable_all().build()?.block_on(serve())
+}
+
+async fn serve() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let settings = Settings::from_env();
     let client = store::client_from_env(&settings)?;

@@ -1,6 +1,6 @@
 //! A load's figures compared with the limits of DynamoDB and Lambda.
 
-use hot_products::Window;
+use hot_products::{Shard, Window};
 use local_aws::template::StackSizes;
 use serde::Serialize;
 
@@ -75,10 +75,16 @@ impl Limit {
                 Invocation::rank(counters, estimate.queries_per_ranking, functions.rank_memory_mb, measured).seconds
             }
             Self::RankMemory => {
-                let products = estimate.products_per_hour * measured.rank_bytes_per_product.value;
-                let page = estimate.bytes_per_minute * Window::MINUTES as f64 / estimate.queries_per_ranking;
+                let minutes = Window::MINUTES as f64;
+                let page = estimate.bytes_per_minute * minutes / estimate.queries_per_ranking;
                 let pages = page * READ_CONCURRENCY as f64 * measured.rank_bytes_per_page_byte.value;
-                measured.rank_base_mb.value + (products + pages) / (1024.0 * 1024.0)
+                // One shard's products are in memory at a time. A minute has a place for each of them, unless a list of
+                // its counters is smaller, which takes twice as much for each.
+                let place = measured.rank_bytes_per_product_minute.value;
+                let products = estimate.products_per_hour;
+                let counts = (products * place).min(estimate.counters_per_minute * 2.0 * place) * minutes;
+                let shard = (products * measured.rank_bytes_per_product.value + counts) / f64::from(Shard::COUNT);
+                measured.rank_base_mb.value + (shard + pages) / (1024.0 * 1024.0)
             }
         }
     }

@@ -65,9 +65,13 @@ pub struct StackSizes {
 pub fn sizes(template: &str) -> Result<StackSizes> {
     let template: Value = serde_yaml_ng::from_str(template).context("the template is not YAML")?;
     let number = |function: &str, property: &str| {
-        template["Resources"][function]["Properties"][property]
-            .as_f64()
-            .with_context(|| format!("the template's {function} has no {property}"))
+        let value = &template["Resources"][function]["Properties"][property];
+        // A parameter counts with its default.
+        let value = match value {
+            Value::Tagged(tagged) if tagged.tag == "Ref" => &template["Parameters"][&tagged.value]["Default"],
+            value => value,
+        };
+        value.as_f64().with_context(|| format!("the template's {function} has no {property}"))
     };
     let resources = template["Resources"].as_mapping().context("the template has no Resources")?;
     let of_type = |kind: &'static str| resources.values().filter(move |resource| resource["Type"] == kind);
@@ -191,15 +195,17 @@ mod tests {
 
     #[test]
     fn an_alarm_counts_as_many_metrics_as_it_watches() {
-        let function = "{Properties: {MemorySize: 128, Timeout: 3}}";
+        let function = "{Properties: {MemorySize: 128, Timeout: !Ref Seconds}}";
         let template = format!(
-            "Resources: {{CountClicksFunction: {function}, RankProductsFunction: {function}, \
+            "Parameters: {{Seconds: {{Default: 3}}}}\n\
+             Resources: {{CountClicksFunction: {function}, RankProductsFunction: {function}, \
              Plain: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{MetricName: x}}}}, \
              Ratio: {{Type: 'AWS::CloudWatch::Alarm', Properties: {{Metrics: \
              [{{Expression: a / b}}, {{MetricStat: {{}}}}, {{MetricStat: {{}}}}]}}}}}}"
         );
         let sizes = sizes(&template).unwrap();
         assert_eq!((sizes.alarm_metrics as u64, sizes.dashboards as u64), (3, 0));
+        assert_eq!((sizes.rank_memory_mb as u64, sizes.rank_timeout_seconds as u64), (128, 3));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod demo;
 pub mod generate;
+mod remembered;
 pub mod replay;
 mod simulator;
 mod topic;

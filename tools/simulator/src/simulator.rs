@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use aws_lambda_events::kafka::KafkaRecord;
 use count_clicks::{CountClicks, CountSettings, CountSummary};
-use hot_products::{Clock, ManualClock, Snapshot, UnixMillis, Window, settings::Settings};
+use hot_products::{Clock, ManualClock, Snapshot, UnixMillis, Window, settings::Settings, store::CountersTable};
 use local_aws::embedded::Embedded;
 use rank_products::{RankProducts, RankSettings, Request};
 use serde::Serialize;
 
-use crate::topic::Topic;
+use crate::{remembered::RememberedBuckets, topic::Topic};
 
 /// How long an invocation may take. The clock stands still during an invocation, so no time ever runs out.
 const INVOCATION_TIME: Duration = Duration::from_mins(1);
@@ -31,6 +31,9 @@ pub struct SimulatorOptions {
     pub settle: Duration,
     /// What a run of `rank-products` ranks.
     pub rankings: Rankings,
+    /// Whether rankings remember counters until they change, which is much faster. They then must not change but by the
+    /// simulator.
+    pub remember: bool,
 }
 
 /// What a run of `rank-products` ranks.
@@ -88,6 +91,13 @@ pub(crate) enum Step {
     Ranked(Snapshot),
 }
 
+/// `rank-products`, which reads its counters from the table, or from memory.
+#[derive(Debug)]
+enum Ranker {
+    Reading(RankProducts),
+    Remembering(RankProducts<RememberedBuckets>),
+}
+
 /// The functions over empty tables, with the topic, the event source and the schedule around them.
 #[derive(Debug)]
 pub(crate) struct Simulator {
@@ -102,7 +112,7 @@ pub(crate) struct Simulator {
     pub(crate) rejected_by_reason: BTreeMap<&'static str, u64>,
     pub(crate) options: SimulatorOptions,
     count_clicks: CountClicks,
-    rank_products: RankProducts,
+    rank_products: Ranker,
     batch_window: Option<Duration>,
     next_delivery: Option<UnixMillis>,
     next_window: Option<Window>,
@@ -120,11 +130,19 @@ impl Simulator {
             ("SNAPSHOTS_TABLE", tables.snapshots),
             ("TOP_N", options.top.map(|top| top.to_string()).unwrap_or_default()),
         ]);
-        let settings = CountSettings::read(&read)?;
+        let (settings, rank_settings) = (CountSettings::read(&read)?, RankSettings::read(&read)?);
         let clock = Arc::new(ManualClock::at(start));
+        let (writer, rank_products) = if options.remember {
+            let buckets = RememberedBuckets::new(CountersTable::new(client.clone(), settings.counters_table.clone()));
+            let writer = buckets.watch(&client);
+            let ranker = RankProducts::reading_from(buckets, client, rank_settings, clock.clone());
+            (writer, Ranker::Remembering(ranker))
+        } else {
+            (client.clone(), Ranker::Reading(RankProducts::new(client, rank_settings, clock.clone())))
+        };
         Ok(Self {
-            count_clicks: CountClicks::new(client.clone(), settings.clone(), clock.clone()),
-            rank_products: RankProducts::new(client, RankSettings::read(&read)?, clock.clone()),
+            count_clicks: CountClicks::new(writer, settings.clone(), clock.clone()),
+            rank_products,
             clock,
             settings,
             topic: Topic::new(options.partitions, options.batch_size),
@@ -216,11 +234,12 @@ impl Simulator {
             Rankings::Scheduled => Request { scheduled_time: end, window_end: None },
             Rankings::DueOnly => Request { scheduled_time: None, window_end: end },
         };
-        let ranked = self
-            .rank_products
-            .handle(&request, self.now().plus(INVOCATION_TIME))
-            .await
-            .context("rank-products failed")?;
+        let deadline = self.now().plus(INVOCATION_TIME);
+        let ranked = match &self.rank_products {
+            Ranker::Reading(function) => function.handle(&request, deadline).await,
+            Ranker::Remembering(function) => function.handle(&request, deadline).await,
+        };
+        let ranked = ranked.context("rank-products failed")?;
         self.next_window = Some(window.next());
         self.any_ranked = true;
         Ok(ranked.snapshot)

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, fmt::Write, time::Duration};
+use std::{collections::HashMap, fmt::Write, ops::AddAssign, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
-use super::{StoreError, number, read_units, text, unsigned, write_units};
+use super::{StoreError, body::KeptBody, number, read_units, text, unsigned, write_units};
 use crate::{
-    counters::{Bucket, ItemKey, Shard, TopicPartition, attribute},
+    counters::{Bucket, CounterList, ItemKey, Shard, TopicPartition, attribute},
     protocol::{Update, UpdateOutcome},
     time::Minute,
 };
@@ -21,15 +21,23 @@ pub struct CountersTable {
     pub(super) table: String,
 }
 
-/// What reading a bucket took.
+/// What reading a bucket, or several, took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BucketRead {
-    /// Items in the bucket.
+    /// Items read.
     pub items: u64,
     /// Queries, further pages included.
     pub queries: u64,
     /// Read units consumed.
     pub read_units: f64,
+}
+
+impl AddAssign for BucketRead {
+    fn add_assign(&mut self, other: Self) {
+        self.items += other.items;
+        self.queries += other.queries;
+        self.read_units += other.read_units;
+    }
 }
 
 impl CountersTable {
@@ -119,10 +127,8 @@ impl CountersTable {
         self.last_offset(key, item)
     }
 
-    /// Reads a bucket, page by page, and calls `each` with each counter: the topic partition, the product, and its clicks.
-    ///
-    /// Reads are eventually consistent, at half the price: a window is read a minute after its last minute's end, and
-    /// twelve times until it has passed.
+    /// Reads a bucket and calls `each` with each counter: the topic partition, the product, and its clicks. As
+    /// [`read_pages`](Self::read_pages).
     ///
     /// # Errors
     /// When a read failed after all retries, or a counter is no whole number.
@@ -131,11 +137,26 @@ impl CountersTable {
         bucket: Bucket,
         mut each: impl FnMut(&TopicPartition, &str, u64),
     ) -> Result<BucketRead, StoreError> {
+        self.read_pages(bucket, |counters| counters.for_each(&mut each)).await
+    }
+
+    /// Reads a bucket, and calls `each` with the counters of each page.
+    ///
+    /// Reads are eventually consistent, at half the price: a window is read a minute after its last minute's end, and
+    /// twelve times until it has passed.
+    ///
+    /// # Errors
+    /// When a read failed after all retries, or a counter is no whole number.
+    pub async fn read_pages(
+        &self,
+        bucket: Bucket,
+        mut each: impl FnMut(&CounterList),
+    ) -> Result<BucketRead, StoreError> {
         let mut read = BucketRead::default();
         let mut start = None;
         loop {
-            let page = self
-                .client
+            let body = KeptBody::default();
+            self.client
                 .query()
                 .table_name(&self.table)
                 .key_condition_expression("#b = :b")
@@ -143,20 +164,22 @@ impl CountersTable {
                 .expression_attribute_values(":b", text(bucket.to_string()))
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .customize()
+                .interceptor(body.clone())
                 .send()
                 .await
                 .map_err(|error| StoreError::call("Query", &self.table, &error))?;
+            let page =
+                body.page().map_err(|error| StoreError::layout(&self.table, bucket.to_string(), error.to_string()))?;
             read.queries += 1;
-            read.items += page.items().len() as u64;
-            read.read_units += read_units(page.consumed_capacity());
-            for item in page.items() {
-                let partition = partition_of(item);
-                self.counters_of(item, |product, clicks| each(&partition, product, clicks))?;
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(read);
-            }
+            read.items += page.items;
+            read.read_units += page.read_units;
+            each(&page.counters);
+            let Some(source) = page.last_source else { return Ok(read) };
+            start = Some(HashMap::from([
+                (attribute::BUCKET.to_owned(), text(bucket.to_string())),
+                (attribute::SOURCE.to_owned(), text(source)),
+            ]));
         }
     }
 

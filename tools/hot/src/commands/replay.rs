@@ -75,6 +75,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> Result<()> {
         settle: args.settle.into(),
         // What is printed is each window as it was ranked first.
         rankings: Rankings::DueOnly,
+        remember: true,
     };
     let dynamodb = Embedded::start(0, None).await?;
     let mut replay = Replay::new(&dynamodb, options, args.max_gap)?;

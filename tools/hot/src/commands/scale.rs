@@ -8,7 +8,7 @@ use cost_model::{
     scale::{self, Limit, Reached, Taken},
 };
 use hot_products::Bucket;
-use local_aws::template::{self, TEMPLATE};
+use local_aws::template::{self, StackSizes, TEMPLATE};
 use serde::Serialize;
 use terminal::text::print;
 
@@ -45,6 +45,9 @@ pub(crate) struct ScaleArgs {
     /// What the records are keyed by, one or both
     #[arg(long, value_delimiter = ',', default_value = "product,user")]
     keyed_by: Vec<Key>,
+    /// Memory of rank-products in MB. Its cores grow with it, up to six
+    #[arg(long, default_value_t = 10_240, value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    rank_memory: u32,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -52,7 +55,7 @@ pub(crate) struct ScaleArgs {
 
 pub(crate) fn run(args: &ScaleArgs) -> Result<()> {
     let (measured, machine) = Measured::read()?;
-    let functions = template::sizes(TEMPLATE)?;
+    let functions = StackSizes { rank_memory_mb: args.rank_memory.into(), ..template::sizes(TEMPLATE)? };
     let mut loads = Vec::new();
     let mut topics = Vec::new();
     for &partitions in &args.partitions {

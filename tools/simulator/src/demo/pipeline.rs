@@ -64,6 +64,8 @@ impl Pipeline {
             top: None,
             settle: RANKING_DELAY,
             rankings: Rankings::Scheduled,
+            // Others can write to its tables too.
+            remember: false,
         };
         let mut simulator = Simulator::new(dynamodb, options, start)?;
         // The first window with sixty minutes of clicks.
