@@ -29,6 +29,8 @@ CHANGED = {
         "TopN": "20",
         "SnapshotRetention": "7d",
         "SnapshotProtection": "false",
+        "RankMemory": "2048",
+        "RankTimeout": "120",
         "BoardAccess": "public",
         "BoardConcurrency": "5",
         "BoardDistributionArn": f"arn:aws:cloudfront::{sam.ACCOUNT}:distribution/E2EXAMPLE",
