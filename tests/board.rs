@@ -777,7 +777,7 @@ async fn a_history_of_large_snapshots_is_read_in_parts() {
         let history = fitting(&payload(board_of(&embedded, "large"), "/hot-products/history", &query).await);
         let snapshots = history["snapshots"].as_array().expect("a list");
         // The limit, and a page of a query.
-        assert!(snapshots.len() as f64 * 32.0 < SnapshotRange::MAX_READ_UNITS + 128.0, "{} snapshots", snapshots.len());
+        assert!(snapshots.len() * 32 < SnapshotRange::MAX_READ_UNITS as usize + 128, "{} snapshots", snapshots.len());
         ends.extend(snapshots.iter().map(|snapshot| snapshot["window_end"].as_str().expect("a time").to_owned()));
         from = history["next"].as_str().map(str::to_owned);
         answers += 1;
