@@ -691,8 +691,8 @@ impl Schedule {
         let Some(first) = self.first.keys().next().copied() else { return };
         let last = Window::ended_by(UnixMillis(self.clock.0.load(Ordering::Relaxed)));
         let windows = first.first_overlapping()..=last;
-        let snapshots = self.snapshots.between(windows, 1_000, 0).await.expect("the snapshots can be read");
-        for snapshot in snapshots {
+        let found = self.snapshots.between(windows, 1_000, 0).await.expect("the snapshots can be read");
+        for snapshot in found.snapshots {
             let before = self.newest.insert(snapshot.window, snapshot.total_clicks);
             if before.is_some_and(|before| before > snapshot.total_clicks) {
                 let window = bound(snapshot.window.end());
