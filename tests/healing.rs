@@ -325,6 +325,28 @@ fn a_window_can_be_ranked_again_until_its_first_counter_expires() {
 }
 
 #[test]
+fn a_window_whose_counters_expire_while_they_are_read_is_not_written() {
+    let shop = Shop::new(&[]);
+    let window = shop.window(0);
+    shop.count(0, 0, &hour_of_clicks(&shop));
+    let expires = shop.lifetimes.expires_from(window);
+    shop.clock.set(expires.minus(Duration::from_millis(1)));
+    let error = DYNAMODB.0.block_on(async {
+        shop.proxy.set(Rule::Hold("Z#7"));
+        let expire = async {
+            shop.proxy.met.clone().wait_for(|met| *met > 0).await.expect("the proxy lives");
+            shop.clock.set(expires);
+            shop.proxy.set(Rule::Pass);
+        };
+        let request = Request { window_end: Some(bound(window.end())), scheduled_time: None };
+        let ranking = shop.slow_rank_products.handle(&request, UnixMillis(i64::MAX));
+        tokio::join!(ranking, expire).0.expect_err("its counters may have expired")
+    });
+    assert!(matches!(error, RankError::Expired { .. }), "{error}");
+    assert_eq!(shop.snapshot(window), None);
+}
+
+#[test]
 fn of_two_rankings_the_one_that_read_fewer_clicks_does_not_replace_the_other() {
     let shop = Shop::new(&[]);
     let window = shop.window(0);

@@ -159,8 +159,7 @@ impl<B: ReadBucket> RankProducts<B> {
         let due = request.window(now)?;
         let lifetimes = self.settings.lifetimes;
         if lifetimes.expires_from(due) <= now {
-            let since = bound(lifetimes.expires_from(due));
-            return Err(RankError::Expired { window_end: bound(due.end()), since });
+            return Err(self.expired(due));
         }
         self.counters.check_layout().await?;
         let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
@@ -175,7 +174,7 @@ impl<B: ReadBucket> RankProducts<B> {
         }
 
         let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };
-        let (snapshot, written) = self.rank(&[due], &mut run).await?.remove(0);
+        let (snapshot, written) = self.rank(&[due], &mut run).await?.pop().ok_or_else(|| self.expired(due))?;
         let mut slowest = self.clock.now().since(now);
         let mut extra = Vec::new();
         if !request.is_backfill() {
@@ -190,9 +189,9 @@ impl<B: ReadBucket> RankProducts<B> {
             if group.is_empty() {
                 break;
             }
-            self.rank(&group, &mut run).await?;
+            let ranked = self.rank(&group, &mut run).await?;
             slowest = slowest.max(self.clock.now().since(begun) / size as u32);
-            also_ranked.extend(group.iter().map(|window| bound(window.end())));
+            also_ranked.extend(ranked.iter().map(|(snapshot, _)| bound(snapshot.window.end())));
         }
         let summary = RankSummary {
             window_start: bound(due.start()),
@@ -213,8 +212,14 @@ impl<B: ReadBucket> RankProducts<B> {
         Ok(RankOutcome { snapshot, summary })
     }
 
+    fn expired(&self, window: Window) -> RankError {
+        let since = bound(self.settings.lifetimes.expires_from(window));
+        RankError::Expired { window_end: bound(window.end()), since }
+    }
+
     /// Ranks `windows`, which overlap and are in ascending order, from one read of their counters, and writes their
-    /// snapshots. Returns the snapshot of each, and whether it was written.
+    /// snapshots. Returns the snapshot of each, and whether it was written. Leaves out a window whose counters may have
+    /// expired before all of them were read.
     async fn rank(&self, windows: &[Window], run: &mut Run) -> Result<Vec<(Snapshot, bool)>, StoreError> {
         let generated_at = self.clock.now();
         let minutes: BTreeSet<Minute> = windows.iter().flat_map(|window| window.minutes()).collect();
@@ -226,6 +231,8 @@ impl<B: ReadBucket> RankProducts<B> {
                 ranking.add(&counters);
             }
         }
+        let read_at = self.clock.now();
+        rankings.retain(|ranking| self.settings.lifetimes.expires_from(ranking.window()) > read_at);
         let mut snapshots: Vec<(Snapshot, bool)> = Vec::new();
         for ranking in rankings {
             let window = ranking.window();
