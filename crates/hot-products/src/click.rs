@@ -3,14 +3,15 @@
 //! Parsing is strict about the three fields that matter and ignores all others. `user_id` is never read, so it can be
 //! neither logged nor stored.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+mod fields;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
+use std::{borrow::Cow, fmt, time::Duration};
+
+use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::fields::Fields;
+pub use self::fields::Text;
 use crate::{defaults, time::UnixMillis};
 
 /// How far ahead of the clock an event time may be. Allows for producers whose clocks are fast.
@@ -121,6 +122,14 @@ impl<'a> Event<'a> {
     /// The first reason why the value is not a valid event.
     pub fn parse(value: &'a [u8]) -> Result<Self, Reason> {
         let text = std::str::from_utf8(value).map_err(|_| Reason::NotJson)?;
+        match Fields::plain(text) {
+            Some(fields) => Self::from_fields(fields),
+            None => Self::parse_any(text),
+        }
+    }
+
+    /// Parses a value that is not plain JSON.
+    fn parse_any(text: &'a str) -> Result<Self, Reason> {
         match serde_json::from_str(text) {
             Ok(fields) => Self::from_fields(fields),
             Err(_) => Self::parse_slowly(text),
@@ -160,60 +169,6 @@ impl<'a> Event<'a> {
         let product_id = text(fields.product_id, Reason::MistypedProductId)?;
         let action = text(fields.action, Reason::MistypedAction)?;
         Self::from_fields(Fields { event_time, product_id, action })
-    }
-}
-
-/// The fields that matter, parsed as `Time` and `Text`. Written by hand, because a derived `Deserialize` accepts an array
-/// in place of an object and refuses a duplicate field.
-struct Fields<Time, Text> {
-    event_time: Option<Time>,
-    product_id: Option<Text>,
-    action: Option<Text>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Field {
-    EventTime,
-    ProductId,
-    Action,
-    #[serde(other)]
-    Other,
-}
-
-/// A JSON string, borrowed if it has no escapes. (Serde does not borrow a plain `Cow`.)
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Deserialize<'de> for Fields<Time, Text> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor<Time, Text>(PhantomData<(Time, Text)>);
-
-        impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Visitor<'de> for FieldsVisitor<Time, Text> {
-            type Value = Fields<Time, Text>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a click event")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Fields { event_time: None, product_id: None, action: None };
-                while let Some(field) = map.next_key()? {
-                    match field {
-                        Field::EventTime => fields.event_time = Some(map.next_value()?),
-                        Field::ProductId => fields.product_id = Some(map.next_value()?),
-                        Field::Action => fields.action = Some(map.next_value()?),
-                        Field::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor(PhantomData))
     }
 }
 

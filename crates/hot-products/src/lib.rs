@@ -6,7 +6,8 @@
 //!
 //! Only [`store`] does I/O. The modules, in the order in which a click passes through them:
 //!
-//! - [`click`] parses a record's value and classifies it: counted, ignored, stale or rejected.
+//! - [`click`] parses a record's value and classifies it: counted, ignored, stale or rejected. [`plain_json`] reads the
+//!   usual ones fast.
 //! - [`time`] defines minutes and windows; [`clock`] passes the time in.
 //! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next. It is the reason why
 //!   counting is exact and cheap.
@@ -117,6 +118,7 @@ pub mod counters;
 pub mod defaults;
 pub mod healing;
 pub mod metrics;
+pub mod plain_json;
 pub mod protocol;
 pub mod ranking;
 pub mod rejects;
