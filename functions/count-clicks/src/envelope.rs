@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use hot_products::click::Text;
+use hot_products::{click::Text, plain_json::PlainJson};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
@@ -55,7 +55,60 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// When it is not of Lambda's format.
     pub(crate) fn parse(event: &'a [u8]) -> Result<Self, NotAnMskBatch> {
-        Ok(serde_json::from_slice::<Object<Self>>(event)?.0)
+        match str::from_utf8(event).ok().and_then(Self::plain) {
+            Some(envelope) => Ok(envelope),
+            // The event has an unusual form or another shape.
+            None => Ok(serde_json::from_slice::<Object<Self>>(event)?.0),
+        }
+    }
+
+    /// Reads an event in plain JSON, which is what Lambda sends.
+    fn plain(event: &'a str) -> Option<Self> {
+        let mut json = PlainJson::new(event)?;
+        let mut records = None;
+        json.object(|json, name| match name {
+            b"records" if records.is_none() => {
+                records = Some(plain_records(json)?);
+                Some(())
+            }
+            b"records" => None,
+            _ => json.skip(),
+        })?;
+        json.ends().then_some(Self { records: records? })
+    }
+}
+
+fn plain_records<'a>(json: &mut PlainJson<'a>) -> Option<Records<'a>> {
+    let mut records = Records::new();
+    json.object(|json, name| {
+        let mut of_name = Vec::new();
+        json.array(|json| {
+            of_name.push(Object(EnvelopeRecord::plain(json)?));
+            Some(())
+        })?;
+        let is_new = !name.is_empty() && records.insert(Text(str::from_utf8(name).ok()?.into()), of_name).is_none();
+        is_new.then_some(())
+    })?;
+    Some(records)
+}
+
+impl<'a> EnvelopeRecord<'a> {
+    #[inline]
+    fn plain(json: &mut PlainJson<'a>) -> Option<Self> {
+        let (mut offset, mut value) = (None, None);
+        json.object(|json, name| match name {
+            b"offset" if offset.is_none() => {
+                offset = Some(json.integer()?);
+                Some(())
+            }
+            b"value" if value.is_none() => {
+                value = Some(Text(json.string()?.into()));
+                Some(())
+            }
+            b"offset" | b"value" => None,
+            _ => json.skip(),
+        })?;
+        Some(Self { offset: offset?, value })
     }
 }
 
@@ -144,6 +197,15 @@ mod tests {
         error.to_string()
     }
 
+    /// The records of an envelope as text: topic partition, offset and value.
+    fn texts(envelope: &Envelope<'_>) -> Vec<String> {
+        let of_name = |(Text(name), records): (&Text<'_>, &Vec<Object<EnvelopeRecord<'_>>>)| {
+            let records = records.iter().map(|Object(record)| format!("{} {:?}", record.offset, record.value));
+            format!("{name}: {}", records.collect::<Vec<_>>().join(", "))
+        };
+        envelope.records.iter().map(of_name).collect()
+    }
+
     #[test]
     fn a_record_of_another_shape_fails_the_whole_batch() {
         for (record, problem) in [
@@ -163,6 +225,7 @@ mod tests {
             (r#"{"offset":5,"value":{}}"#.to_owned(), "invalid type: map, expected a string"),
             (r#"{"offset":5,"value":1e400}"#.to_owned(), "number out of range"),
             (format!(r#"{{"offset":5,"offset":5,"value":"{VALUE}"}}"#), "duplicate field `offset`"),
+            (format!(r#"{{"offset":5,"value":"{VALUE}","value":"{VALUE}"}}"#), "duplicate field `value`"),
             (format!(r#"[5,"{VALUE}"]"#), "invalid type: sequence, expected an object"),
             ("null".to_owned(), "invalid type: null, expected an object"),
             ("[]".to_owned(), "invalid type: sequence, expected an object"),
@@ -175,6 +238,49 @@ mod tests {
             assert!(message.contains("at line 1 column"), "{message}");
             assert!(!message.contains("1233"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_plain_event_is_read_as_serde_json_reads_it() {
+        let record = format!(r#"{{"offset": 1, "value": "{VALUE}"}}"#);
+        let lambda = format!(
+            r#"{{"topic":"clicks","partition":0,"offset":7,"timestamp":1,"timestampType":"X","key":null,"value":"{VALUE}","headers":[{{"h":[-1,2]}}]}}"#
+        );
+        let other = [
+            r#"{"offset":1}"#,
+            r#"{"offset":1,"value":""}"#,
+            r#"{"offset":1,"value":"é😀"}"#,
+            r#"{"offset":999999999999999999,"x":{"offset":2},"y":[[]]}"#,
+        ];
+        for records in [record.as_str(), &lambda, &format!("{record} , {lambda}"), "", &other.join(",")] {
+            for event in [
+                event_of(records),
+                format!(
+                    r#" {{ "x" : {{"records":7}} , "records" : {{ "b-1" : [ {records} ] , "a-0" : [] , "é" : [] }} , "y" : 0 }} "#
+                ),
+            ] {
+                let plain = Envelope::plain(&event).unwrap_or_else(|| panic!("not plain: {event}"));
+                let Object(other) = serde_json::from_str::<Object<Envelope<'_>>>(&event).unwrap();
+                assert_eq!(texts(&plain), texts(&other), "{event}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_read_by_serde_json() {
+        for record in [
+            r#"{"offset":-0,"value":null}"#,
+            r#"{"offset":9223372036854775807,"value":null}"#,
+            r#"{"offset":1,"value":"\u0065\/"}"#,
+            r#"{"\u006fffset":1}"#,
+        ] {
+            assert!(Envelope::plain(&event_of(record)).is_none(), "{record}");
+        }
+        let event = event_of(r#"{"offset":9223372036854775807,"\u0076alue":"\u0065\/"}"#);
+        let envelope = Envelope::parse(event.as_bytes()).unwrap();
+        assert_eq!(texts(&envelope), [r#"clicks-0: 9223372036854775807 Some(Text("e/"))"#]);
+        // Text that is skipped need not be UTF-8.
+        assert!(Envelope::parse(b"{\"x\":\"\xff\",\"records\":{}}").is_ok());
     }
 
     #[test]
