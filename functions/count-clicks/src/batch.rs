@@ -5,17 +5,19 @@
 use std::{collections::BTreeMap, num::NonZeroU32, ops::Range};
 
 use base64_simd::STANDARD;
-use hashbrown::{HashMap, hash_map::EntryRef};
 use hot_products::{
     Bucket, Classification, Minute, PartitionGroup, Policy, Reason, Shard, TopicPartition, UnixMillis, click::Text,
     protocol::Click, rejects::BatchRejects,
 };
 
 pub use crate::envelope::NotAnMskBatch;
-use crate::envelope::{Envelope, EnvelopeRecord, Object};
+use crate::{
+    envelope::{Envelope, EnvelopeRecord, Object},
+    products::Products,
+};
 
 /// A batch whose records are classified, and whose clicks are grouped by the items that count them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct DecodedBatch {
     /// The topic partitions, in the order of their names.
     pub partitions: Vec<PartitionBatch>,
@@ -31,7 +33,7 @@ pub struct DecodedBatch {
 }
 
 /// The records of one topic partition in a batch.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct PartitionBatch {
     /// The topic partition.
     pub partition: TopicPartition,
@@ -93,7 +95,7 @@ impl DecodedBatch {
 
     /// The id of a product of [`PartitionBatch::clicks`].
     pub fn product(&self, number: u32) -> &str {
-        &self.products.ids[number as usize]
+        self.products.id(number)
     }
 
     /// Records to count.
@@ -124,30 +126,6 @@ impl DecodedBatch {
     }
 }
 
-/// The product ids of a batch, each once, so that a click is two numbers.
-#[derive(Debug, Default)]
-struct Products {
-    numbers: HashMap<Box<str>, u32>,
-    ids: Vec<Box<str>>,
-}
-
-impl Products {
-    fn number(&mut self, id: &str) -> u32 {
-        match self.numbers.entry_ref(id) {
-            EntryRef::Occupied(number) => *number.get(),
-            EntryRef::Vacant(entry) => {
-                let number = self.ids.len() as u32;
-                self.ids.push(id.into());
-                entry.insert_with_key(id.into(), number);
-                number
-            }
-        }
-    }
-}
-
-/// A click with its bucket: bucket, offset and product.
-type BucketClick = (Bucket, i64, u32);
-
 struct Decoder<'p> {
     policy: &'p Policy,
     now: UnixMillis,
@@ -167,10 +145,12 @@ impl Decoder<'_> {
             rejects: BatchRejects::default(),
         };
         let group = PartitionGroup::of(&partition.partition);
-        let mut clicks = Vec::with_capacity(records.len());
+        let mut clicks: BTreeMap<Bucket, Vec<Click>> = BTreeMap::new();
         self.batch.records += records.len() as u64;
         for Object(record) in records {
-            clicks.extend(self.record(record, group, &mut partition));
+            if let Some((bucket, click)) = self.record(record, group, &mut partition) {
+                clicks.entry(bucket).or_default().push(click);
+            }
         }
         self.batch.repeated += partition.group(clicks);
         self.batch.partitions.push(partition);
@@ -182,7 +162,7 @@ impl Decoder<'_> {
         record: EnvelopeRecord<'_>,
         group: PartitionGroup,
         partition: &mut PartitionBatch,
-    ) -> Option<BucketClick> {
+    ) -> Option<(Bucket, Click)> {
         let EnvelopeRecord { offset, value } = record;
         let Some(Text(value)) = value else {
             partition.reject(offset, Reason::NoValue, None);
@@ -198,7 +178,7 @@ impl Decoder<'_> {
                 let product = event.product_id.as_str();
                 let bucket = Bucket { minute: Minute::of(event.event_time), shard: Shard::of(product), group };
                 self.batch.newest_event_time = self.batch.newest_event_time.max(Some(event.event_time));
-                return Some((bucket, offset, self.batch.products.number(product)));
+                return Some((bucket, Click { offset, product: self.batch.products.number(product) }));
             }
             Classification::Ignored => self.batch.ignored += 1,
             Classification::Stale(_) => partition.left_out.push(LeftOut { offset, cause: Cause::Stale }),
@@ -214,18 +194,22 @@ impl PartitionBatch {
         self.rejects.push(offset, reason, value);
     }
 
-    /// Takes the clicks, grouped by bucket. Returns how many of them are repeated.
-    fn group(&mut self, mut clicks: Vec<BucketClick>) -> u64 {
-        clicks.sort_unstable();
-        let before = clicks.len();
-        clicks.dedup_by_key(|(bucket, offset, _)| (*bucket, *offset));
-        let repeated = before - clicks.len();
-        let mut start = 0;
-        for run in clicks.chunk_by(|(a, ..), (b, ..)| a == b) {
-            self.buckets.push((run[0].0, start..start + run.len()));
-            start += run.len();
+    /// Takes the clicks of each bucket. Returns how many of them are repeated.
+    fn group(&mut self, buckets: BTreeMap<Bucket, Vec<Click>>) -> u64 {
+        let mut repeated = 0;
+        self.clicks.reserve_exact(buckets.values().map(Vec::len).sum());
+        for (bucket, mut clicks) in buckets {
+            // They usually are in order, as in Kafka.
+            if !clicks.is_sorted_by(|a, b| a.offset < b.offset) {
+                let before = clicks.len();
+                clicks.sort_unstable_by_key(|click| (click.offset, click.product));
+                clicks.dedup_by_key(|click| click.offset);
+                repeated += before - clicks.len();
+            }
+            let start = self.clicks.len();
+            self.clicks.append(&mut clicks);
+            self.buckets.push((bucket, start..self.clicks.len()));
         }
-        self.clicks = clicks.into_iter().map(|(_, offset, product)| Click { offset, product }).collect();
         repeated as u64
     }
 }

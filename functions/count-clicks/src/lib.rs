@@ -9,6 +9,7 @@ mod cursors;
 mod envelope;
 pub mod handler;
 mod offsets;
+mod products;
 mod settings;
 
 pub use handler::{CountClicks, CountError, CountSummary};
