@@ -9,6 +9,7 @@ VENV := .venv
 TOOLS := $(VENV)/.installed
 CHROMIUM ?= /usr/bin/chromium
 DENY := target/tools/bin/cargo-deny
+FUZZ := target/tools/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
 
@@ -57,6 +58,15 @@ model: ## Check the models of counting and healing in larger scopes; takes minut
 .PHONY: breaks
 breaks: ## Break counting and healing on purpose and report how soon the tests notice; an hour
 	$(PYTHON) tests/breaks.py
+
+# Without a sanitizer, cargo-fuzz needs only stable Rust. Found inputs stay in fuzz/corpus, and failures in fuzz/artifacts.
+.PHONY: fuzz
+fuzz: $(FUZZ) ## Fuzz decoding for half an hour, guided by coverage; SECONDS_EACH=30 for each of the two targets
+	mkdir -p fuzz/corpus/event fuzz/corpus/value
+	set -e; for target in event value; do \
+		CARGO_TARGET_DIR=target/fuzz $(FUZZ) run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-dict=fuzz/json.dict -max_len=4096 -max_total_time=$(or $(SECONDS_EACH),900) -print_final_stats=1; \
+	done
 
 .PHONY: scale
 scale: ## Simulate large loads and compare them with the limits of AWS; about a minute
@@ -111,7 +121,9 @@ $(VENV)/%/.installed: $(TOOLS)
 	$(VENV)/$*/bin/pip install --quiet --no-deps --disable-pip-version-check --requirement $(filter %.txt,$^)
 	touch $@
 
-# cargo-deny is built from source; without optimisation that takes a minute, and it is fast enough.
-$(DENY):
+# Built from source; without optimisation that takes a minute each, and they are fast enough.
+$(DENY): VERSION := 0.20.2
+$(FUZZ): VERSION := 0.13.2
+$(DENY) $(FUZZ):
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-		$(CARGO) install cargo-deny --version 0.20.2 --locked --root target/tools --target-dir target/tools/build
+		$(CARGO) install $(@F) --version $(VERSION) --locked --root target/tools --target-dir target/tools/build

@@ -112,6 +112,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(not(feature = "store"), allow(dead_code))]
+
 pub mod click;
 pub mod clock;
 pub mod counters;
@@ -125,6 +127,7 @@ pub mod rejects;
 pub mod schedule;
 pub mod settings;
 pub mod snapshot;
+#[cfg(feature = "store")]
 pub mod store;
 pub mod time;
 

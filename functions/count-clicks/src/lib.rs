@@ -4,13 +4,20 @@
 //! once. The [`handler`] does both for one invocation; start reading there.
 
 pub mod batch;
+#[cfg(feature = "function")]
 mod count;
+#[cfg(feature = "function")]
 mod cursors;
 mod envelope;
+#[cfg(feature = "function")]
 pub mod handler;
+#[cfg(feature = "function")]
 mod offsets;
 mod products;
+#[cfg(feature = "function")]
 mod settings;
 
+#[cfg(feature = "function")]
 pub use handler::{CountClicks, CountError, CountSummary};
+#[cfg(feature = "function")]
 pub use settings::CountSettings;
