@@ -260,6 +260,11 @@ fn value(random: &mut ChaCha8Rng) -> (Vec<u8>, Fate) {
 /// A record of an envelope, at `offset`.
 fn record(random: &mut ChaCha8Rng, offset: i64) -> (String, Fate) {
     let (value, mut fate) = value(random);
+    // As for events, see `decode`.
+    let policy = Policy::default();
+    let other = [b"\n", value.as_slice()].concat();
+    let is_same = policy.classify(NOW, &value) == policy.classify(NOW, &other);
+    assert!(is_same, "a line break before the value makes a difference: {}", String::from_utf8_lossy(&value));
     let base64 = STANDARD.encode_to_string(&value);
     let mut value = format!("\"{base64}\"");
     let mut extra = String::new();
@@ -375,6 +380,9 @@ fn event(random: &mut ChaCha8Rng, first_offset: i64, records: usize) -> Event {
 fn decode(seed: u64, event: &Event) -> DecodedBatch {
     let batch = DecodedBatch::decode(event.json.as_bytes(), None, &Policy::default(), NOW)
         .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    // Plain JSON is read by code of its own. A line break makes it JSON that serde_json reads.
+    let other = DecodedBatch::decode(format!("\n{}", event.json).as_bytes(), None, &Policy::default(), NOW);
+    assert!(other.is_ok_and(|other| other == batch), "seed {seed}: a line break before the event makes a difference");
     let outcomes = batch.clicks() + batch.repeated + batch.ignored + batch.stale() + batch.rejected();
     assert_eq!((outcomes, batch.records), (event.fates.len() as u64, event.fates.len() as u64), "seed {seed}");
     let counted: HashSet<i64> =
@@ -463,9 +471,11 @@ fn one_record_of_another_shape_fails_the_whole_batch() {
         let position = random.random_range(0..=records.len());
         records.insert(position, other_shape(&mut random, 9));
         let event = format!(r#"{{"records":{{"clicks-0":[{}]}}}}"#, records.join(","));
-        match DecodedBatch::decode(event.as_bytes(), None, &Policy::default(), NOW) {
-            Ok(_) => panic!("seed {seed} is accepted: {}", records[position]),
-            Err(error) => assert!(error.to_string().starts_with("the event is not an MSK batch: "), "{error}"),
+        for event in [event.clone(), format!("\n{event}")] {
+            match DecodedBatch::decode(event.as_bytes(), None, &Policy::default(), NOW) {
+                Ok(_) => panic!("seed {seed} is accepted: {}", records[position]),
+                Err(error) => assert!(error.to_string().starts_with("the event is not an MSK batch: "), "{error}"),
+            }
         }
     }
 }
