@@ -40,7 +40,7 @@ pub(crate) struct ProduceArgs {
 }
 
 pub(crate) async fn run(args: &ProduceArgs) -> Result<()> {
-    let (cluster, topic) = (args.kafka.cluster(), &args.topic);
+    let (cluster, topic) = (args.kafka.cluster().await?, &args.topic);
     let input = Input::open(&args.file)?;
     let partitions = produce::prepare(&cluster, topic, args.create_partitions).await?;
     let Produced { records, keyed } = produce::produce(&cluster, topic, input.lines)?;
