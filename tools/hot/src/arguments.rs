@@ -73,9 +73,9 @@ pub(crate) struct KafkaArgs {
     /// Sign in to Amazon MSK with the usual AWS credentials, on the brokers' port 9098
     ///
     /// The credentials are those of the environment, a profile, single sign-on, a container or an instance. The region is
-    /// that of the brokers' names, or else AWS_REGION. The role needs kafka-cluster:Connect on the cluster, and
-    /// DescribeTopic on the topic; ReadData to read, with DescribeGroup and AlterGroup for a consumer group; WriteData and
-    /// WriteDataIdempotently to produce.
+    /// that of the brokers' names, or else `AWS_REGION`. The role needs `kafka-cluster:Connect` on the cluster and
+    /// `DescribeTopic` on the topic; `ReadData` to read, with `DescribeGroup` and `AlterGroup` for a consumer group;
+    /// `WriteData` and `WriteDataIdempotently` to produce.
     #[arg(long)]
     iam: bool,
 }

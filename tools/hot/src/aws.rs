@@ -7,9 +7,9 @@ use std::sync::Arc;
 #[cfg(feature = "kafka")]
 use anyhow::Context as _;
 use anyhow::anyhow;
-use aws_config::{BehaviorVersion, ConfigLoader};
 #[cfg(feature = "kafka")]
-use aws_config::{Region, meta::region::RegionProviderChain};
+use aws_config::Region;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_dynamodb::Client;
 #[cfg(feature = "kafka")]
 use hot_products::SystemClock;
@@ -67,10 +67,12 @@ fn loader() -> ConfigLoader {
 /// When the cluster's region is not known.
 #[cfg(feature = "kafka")]
 pub(crate) async fn iam(brokers: &str) -> anyhow::Result<kafka::iam::Iam> {
-    let named = kafka::iam::region_of(brokers).map(|region| Region::new(region.to_owned()));
-    // Some sources of credentials need a region too.
-    let config = loader().region(RegionProviderChain::default_provider().or_else(named.clone())).load().await;
-    let region = named.as_ref().or(config.region()).context(
+    let mut loader = loader();
+    if let Some(region) = kafka::iam::region_of(brokers) {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    let config = loader.load().await;
+    let region = config.region().context(
         "--iam needs the cluster's region, and the brokers' names do not have it: set AWS_REGION to that region",
     )?;
     let credentials = config.credentials_provider().context("--iam needs AWS credentials")?;

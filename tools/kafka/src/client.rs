@@ -169,7 +169,9 @@ pub(crate) fn metadata(client: &BaseConsumer<Log>, topic: Option<&str>) -> Resul
                     bail!("can't sign in to the brokers: {reason}; {NOT_LET_IN}")
                 }
                 Some(reason) => bail!("can't reach the brokers: {reason}"),
-                None => bail!("can't reach the brokers: {error}; check --brokers, and the security settings under -X"),
+                None => bail!(
+                    "can't reach the brokers: {error}; check --brokers, and --iam or the security settings under -X"
+                ),
             }
         }
     };

@@ -37,7 +37,7 @@ const SERVICE: &str = "kafka-cluster";
 /// What follows the URL's path before it is signed: the action that the broker checks.
 const QUERY: &str = "Action=kafka-cluster%3AConnect";
 
-/// Appears in the account's CloudTrail. It is not signed.
+/// Names this program to the broker. It is not signed.
 const USER_AGENT: &str = concat!("hot-products/", env!("CARGO_PKG_VERSION"));
 
 /// The name that librdkafka uses in its log. The broker does not see it.
@@ -47,7 +47,7 @@ const PRINCIPAL: &str = "iam";
 #[derive(Debug, Error)]
 pub enum IamError {
     /// No credentials were found, or their source did not answer.
-    #[error("no AWS credentials to sign in with: {0}; set AWS_PROFILE, or run `aws sso login` or `aws configure`")]
+    #[error("no AWS credentials to sign in with; set AWS_PROFILE, or run `aws sso login` or `aws configure`: {0}")]
     NoCredentials(String),
     /// The credentials have expired.
     #[error("the AWS credentials expired at {0}; get new ones, for example with `aws sso login`")]
@@ -232,7 +232,7 @@ mod tests {
         let found = SharedCredentialsProvider::new(credentials(None, None));
         assert_eq!(made(found).unwrap().lifetime_ms, 1_695_291_972_000);
         let error = made(SharedCredentialsProvider::new(Nobody)).err().unwrap().to_string();
-        assert!(error.starts_with("no AWS credentials to sign in with: "), "{error}");
+        assert!(error.starts_with("no AWS credentials to sign in with; "), "{error}");
         assert!(error.contains("nobody is here") && error.contains("AWS_PROFILE"), "{error}");
     }
 
