@@ -70,6 +70,13 @@ fn java(jars: &Path) -> Command {
     java
 }
 
+/// The AWS credentials that a [`Kafka::with_iam`] lets in, and its region.
+pub const IAM: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+    ("AWS_REGION", "eu-central-1"),
+];
+
 /// DynamoDB Local by AWS, with its data in memory.
 #[derive(Debug)]
 pub struct DynamoDbLocal {
@@ -111,6 +118,7 @@ impl DynamoDbLocal {
 pub struct Kafka {
     _process: Process,
     port: u16,
+    iam_port: Option<u16>,
     folder: TempDir,
 }
 
@@ -120,6 +128,18 @@ impl Kafka {
     /// # Panics
     /// If it can't be downloaded or does not start.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// As [`Kafka::start`], with another listener that takes TLS and OAUTHBEARER, and checks tokens as Amazon MSK does.
+    ///
+    /// # Panics
+    /// As there, and if the JDK's `javac` or `keytool` is missing.
+    pub fn with_iam() -> Self {
+        Self::start_with(Some(free_port()))
+    }
+
+    fn start_with(iam_port: Option<u16>) -> Self {
         let (jars, port, controller) = (jars("kafka"), free_port(), free_port());
         let folder = TempDir::new().expect("a temporary folder");
         let properties = folder.path().join("server.properties");
@@ -143,19 +163,35 @@ impl Kafka {
         ] {
             writeln!(text, "{key}={value}").expect("writing to a string succeeds");
         }
+        if let Some(iam_port) = iam_port {
+            text = iam_listener(&jars, folder.path(), &text, iam_port);
+        }
         fs::write(&properties, text).expect("a temporary folder is writable");
         // Any cluster id works.
         let format = ["kafka.tools.StorageTool", "format", "-t", "aG90LXByb2R1Y3RzLXRlcw", "-c"];
         run(java(&jars).args(format).arg(&properties));
-        let mut java = java(&jars);
+        let mut java = Command::new("java");
+        java.args(["-Xmx768m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]);
+        java.arg(format!("{}/*:{}", jars.display(), folder.path().display()));
+        java.envs(IAM.map(|(name, value)| (name.replace("AWS_", "TEST_"), value)));
         let mut process = Process::start("Kafka", java.arg("kafka.Kafka").arg(&properties), &folder.path().join("log"));
         process.listens(port);
-        Self { _process: process, port, folder }
+        Self { _process: process, port, iam_port, folder }
     }
 
     /// Its address, for `--brokers`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The arguments of `hot` for the listener of [`Kafka::with_iam`].
+    ///
+    /// # Panics
+    /// If this was started without it.
+    pub fn iam_arguments(&self) -> Vec<String> {
+        let brokers = format!("localhost:{}", self.iam_port.expect("a listener for IAM"));
+        let certificate = format!("ssl.ca.location={}", self.folder.path().join("broker.pem").display());
+        vec!["--brokers".into(), brokers, "--iam".into(), "-X".into(), certificate]
     }
 
     /// Deletes the records of a partition before the offset `before`, as Kafka's retention does.
@@ -171,6 +207,42 @@ impl Kafka {
         let tool = ["org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server"];
         run(java(&jars("kafka")).args(tool).arg(self.brokers()).arg("--offset-json-file").arg(file));
     }
+}
+
+/// The broker's `properties` with a listener for IAM. Puts its certificate and the compiled validator into `folder`.
+fn iam_listener(jars: &Path, folder: &Path, properties: &str, port: u16) -> String {
+    let validator = repository("tests/real/IamValidator.java");
+    run(Command::new("javac").arg("-cp").arg(jars.join("*")).arg("-d").arg(folder).arg(validator));
+    let store = folder.join("broker.p12");
+    let keytool = |args: &[&str]| {
+        let mut command = Command::new("keytool");
+        run(command.args(args).arg("-keystore").arg(&store).args(["-storepass", "changeit", "-alias", "broker"]))
+    };
+    let key =
+        ["-genkeypair", "-keyalg", "RSA", "-validity", "2", "-dname", "CN=localhost", "-ext", "san=dns:localhost"];
+    keytool(&key);
+    fs::write(folder.join("broker.pem"), keytool(&["-exportcert", "-rfc"])).expect("a temporary folder is writable");
+    let mut text = String::new();
+    for line in properties.lines() {
+        let more = if line.contains("listeners=") { format!(",IAM://localhost:{port}") } else { String::new() };
+        writeln!(text, "{line}{more}").expect("writing to a string succeeds");
+    }
+    let oauth = "listener.name.iam.oauthbearer.sasl";
+    for (key, value) in [
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,IAM:SASL_SSL"),
+        ("listener.name.iam.sasl.enabled.mechanisms", "OAUTHBEARER"),
+        ("listener.name.iam.ssl.keystore.type", "PKCS12"),
+        ("listener.name.iam.ssl.keystore.location", &store.display().to_string()),
+        ("listener.name.iam.ssl.keystore.password", "changeit"),
+        (&format!("{oauth}.server.callback.handler.class"), "IamValidator"),
+        (
+            &format!("{oauth}.jaas.config"),
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;",
+        ),
+    ] {
+        writeln!(text, "{key}={value}").expect("writing to a string succeeds");
+    }
+    text
 }
 
 /// The functions of this workspace behind the Invoke API of `cargo lambda watch`. It runs the binaries of

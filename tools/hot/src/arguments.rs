@@ -70,11 +70,20 @@ pub(crate) struct KafkaArgs {
     /// A setting of librdkafka, such as security.protocol=ssl; -X @FILE reads a file with one on each line
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     settings: Vec<kafka::Setting>,
+    /// Sign in to Amazon MSK with the usual AWS credentials, on the brokers' port 9098
+    ///
+    /// The credentials are those of the environment, a profile, single sign-on, a container or an instance. The region is
+    /// that of the brokers' names, or else `AWS_REGION`. The role needs `kafka-cluster:Connect` on the cluster and
+    /// `DescribeTopic` on the topic; `ReadData` to read, with `DescribeGroup` and `AlterGroup` for a consumer group;
+    /// `WriteData` and `WriteDataIdempotently` to produce.
+    #[arg(long)]
+    iam: bool,
 }
 
 #[cfg(feature = "kafka")]
 impl KafkaArgs {
-    pub(crate) fn cluster(&self) -> kafka::Cluster {
-        kafka::Cluster { brokers: self.brokers.clone(), settings: self.settings.clone() }
+    pub(crate) async fn cluster(&self) -> Result<kafka::Cluster> {
+        let iam = if self.iam { Some(aws::iam(&self.brokers).await?) } else { None };
+        Ok(kafka::Cluster { brokers: self.brokers.clone(), settings: self.settings.clone(), iam })
     }
 }

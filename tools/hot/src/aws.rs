@@ -1,10 +1,18 @@
 //! Clients for a stack's tables: in AWS, or at a local endpoint.
 
 use std::env;
+#[cfg(feature = "kafka")]
+use std::sync::Arc;
 
+#[cfg(feature = "kafka")]
+use anyhow::Context as _;
 use anyhow::anyhow;
-use aws_config::BehaviorVersion;
+#[cfg(feature = "kafka")]
+use aws_config::Region;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_dynamodb::Client;
+#[cfg(feature = "kafka")]
+use hot_products::SystemClock;
 use hot_products::store::{self, CallLimits, CountersTable, RejectsTable, SnapshotsTable, StoreError};
 use local_aws::{
     tables::{local_credentials, local_region},
@@ -34,9 +42,7 @@ impl StackTables {
 /// An endpoint is usually an emulator that checks neither credentials nor region, so there both have a default.
 pub(crate) async fn client(endpoint: Option<&str>) -> Client {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(store::http_client())
-        .timeout_config(CallLimits::default().timeouts());
+    let mut loader = loader();
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
         if !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE") {
@@ -47,6 +53,30 @@ pub(crate) async fn client(endpoint: Option<&str>) -> Client {
         }
     }
     Client::new(&loader.load().await)
+}
+
+fn loader() -> ConfigLoader {
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(store::http_client())
+        .timeout_config(CallLimits::default().timeouts())
+}
+
+/// Who signs in to the MSK cluster with these brokers.
+///
+/// # Errors
+/// When the cluster's region is not known.
+#[cfg(feature = "kafka")]
+pub(crate) async fn iam(brokers: &str) -> anyhow::Result<kafka::iam::Iam> {
+    let mut loader = loader();
+    if let Some(region) = kafka::iam::region_of(brokers) {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    let config = loader.load().await;
+    let region = config.region().context(
+        "--iam needs the cluster's region, and the brokers' names do not have it: set AWS_REGION to that region",
+    )?;
+    let credentials = config.credentials_provider().context("--iam needs AWS credentials")?;
+    Ok(kafka::iam::Iam::new(region.to_string(), credentials, Arc::new(SystemClock)))
 }
 
 /// Adds what the user can do about an error of a table, where that is known.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -20,11 +22,25 @@ use rdkafka::{
 };
 use terminal::text::{complain, safe};
 
+use crate::iam::Iam;
+
 /// How long to wait for the brokers' response to one request.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait for the next record of a partition that has one.
 pub(crate) const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to poll a client that has no token yet, and how often.
+const TOKEN_POLL: Duration = Duration::from_millis(100);
+const TOKEN_POLLS: u32 = 100;
+
+/// What to check if the brokers refuse a token.
+const NOT_LET_IN: &str = "check that `aws sts get-caller-identity` names a role with kafka-cluster:Connect on this cluster, that \
+                          this is the cluster's region, and that this machine's clock is right";
+
+/// What the role needs besides the permission to connect.
+const NEEDED_OF_TOPIC: &str = "they need kafka-cluster:DescribeTopic, and kafka-cluster:WriteData to produce or \
+                               kafka-cluster:ReadData to read; infra/policies has examples";
 
 /// The group of clients that read records without a group. It has no members and commits nothing.
 pub(crate) const READER: &str = "hot-topic";
@@ -34,14 +50,30 @@ const COORDINATOR_WAIT: Duration = Duration::from_millis(250);
 /// How often to repeat a request to a group's coordinator.
 const COORDINATOR_TRIES: u32 = 40;
 
-/// Prints librdkafka's warnings and errors to standard error, and keeps the last one.
-#[derive(Debug, Default)]
+/// What clients call: prints librdkafka's warnings and errors to standard error, keeps the last one, and signs in with IAM.
+#[derive(Debug)]
 pub(crate) struct Log {
     last: Mutex<Option<String>>,
     muted: AtomicBool,
+    iam: Option<Iam>,
+    /// Whether librdkafka has asked for a token.
+    asked: AtomicBool,
+    /// Why there was no token the last time.
+    no_token: Mutex<Option<String>>,
 }
 
 impl Log {
+    /// For a client that signs in with `iam`, or as its settings say.
+    pub(crate) fn new(iam: Option<Iam>) -> Self {
+        Self {
+            last: Mutex::default(),
+            muted: AtomicBool::default(),
+            iam,
+            asked: AtomicBool::default(),
+            no_token: Mutex::default(),
+        }
+    }
+
     /// The last message.
     pub(crate) fn last(&self) -> Option<String> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -74,15 +106,56 @@ impl ClientContext for Log {
 
     /// Nothing to do: librdkafka also logs these errors, or returns them from a call.
     fn error(&self, _error: KafkaError, _reason: &str) {}
+
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let Some(iam) = &self.iam else {
+            return Err("OAUTHBEARER needs --iam, or sasl.oauthbearer.method=oidc".into());
+        };
+        let token = iam.token();
+        let message = token.as_ref().err().map(ToString::to_string);
+        if let Some(message) = &message {
+            self.record(RDKafkaLogLevel::Error, message);
+        }
+        *self.no_token.lock().unwrap_or_else(PoisonError::into_inner) = message;
+        self.asked.store(true, Ordering::Relaxed);
+        Ok(token?)
+    }
 }
 
 impl ConsumerContext for Log {}
+
+/// Waits until the client has a token. librdkafka asks for one when it is polled, and connects to no broker before.
+///
+/// # Errors
+/// When there is no token.
+fn sign_in(client: &BaseConsumer<Log>) -> Result<()> {
+    let log = client.context();
+    if log.iam.is_none() {
+        return Ok(());
+    }
+    log.muted.store(true, Ordering::Relaxed);
+    for _ in 0..TOKEN_POLLS {
+        let _event = client.poll(TOKEN_POLL);
+        if log.asked.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    log.muted.store(false, Ordering::Relaxed);
+    match log.no_token.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(reason) => bail!("can't sign in to the brokers: {reason}"),
+        None => Ok(()),
+    }
+}
 
 /// The brokers' metadata of `topic`, or of all topics. Does not create the topic.
 ///
 /// # Errors
 /// When the brokers can't be reached, or there is no such topic.
 pub(crate) fn metadata(client: &BaseConsumer<Log>, topic: Option<&str>) -> Result<Metadata> {
+    sign_in(client)?;
+    let iam = client.context().iam.is_some();
     let metadata = match client.fetch_metadata(topic, RESPONSE_TIMEOUT) {
         Ok(metadata) => metadata,
         Err(error) => {
@@ -92,8 +165,13 @@ pub(crate) fn metadata(client: &BaseConsumer<Log>, topic: Option<&str>) -> Resul
                 let _log = client.poll(Duration::ZERO);
             }
             match client.context().last() {
+                Some(reason) if iam && reason.contains("SASL") => {
+                    bail!("can't sign in to the brokers: {reason}; {NOT_LET_IN}")
+                }
                 Some(reason) => bail!("can't reach the brokers: {reason}"),
-                None => bail!("can't reach the brokers: {error}; check --brokers, and the security settings under -X"),
+                None => bail!(
+                    "can't reach the brokers: {error}; check --brokers, and --iam or the security settings under -X"
+                ),
             }
         }
     };
@@ -101,6 +179,12 @@ pub(crate) fn metadata(client: &BaseConsumer<Log>, topic: Option<&str>) -> Resul
         let error = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
         match error {
             None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) if iam => {
+                bail!("there is no topic {topic} on this cluster; `aws kafka create-topic` creates it")
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) if iam => {
+                bail!("these AWS credentials may not use the topic {topic}: {NEEDED_OF_TOPIC}")
+            }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 bail!("there is no topic {topic} on this cluster; `hot produce --create-partitions N` creates it")
             }

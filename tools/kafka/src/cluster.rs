@@ -9,6 +9,8 @@ use rdkafka::{
     error::KafkaError,
 };
 
+use crate::{client::Log, iam::Iam};
+
 /// The argument of `-X`: a setting of librdkafka, or a file of settings.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Setting {
@@ -65,7 +67,16 @@ pub struct Cluster {
     pub brokers: String,
     /// The user's settings. A later setting overrides an earlier one.
     pub settings: Vec<Setting>,
+    /// Who signs in with IAM, if the brokers ask for that.
+    pub iam: Option<Iam>,
 }
+
+/// The settings of clients that sign in with IAM (Amazon MSK Developer Guide, "Configure clients to use IAM access control").
+/// The token is a password, so it needs TLS.
+const IAM_SETTINGS: [(&str, &str); 2] = [("security.protocol", "sasl_ssl"), ("sasl.mechanisms", "OAUTHBEARER")];
+
+/// The settings that say which certificates to trust.
+const TRUST_SETTINGS: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
 
 impl Cluster {
     /// librdkafka's configuration: `defaults`, then the user's settings, then `fixed`.
@@ -91,17 +102,30 @@ impl Cluster {
                 if matches!(key.as_str(), "bootstrap.servers" | "metadata.broker.list") {
                     bail!("can't set {key} with -X: use --brokers");
                 }
+                if self.iam.is_some() && (key == "sasl.mechanism" || IAM_SETTINGS.iter().any(|(set, _)| *set == key)) {
+                    bail!("can't set {key} with -X: --iam sets it");
+                }
                 if fixed.iter().any(|(fixed, _)| *fixed == key) {
                     bail!("can't set {key} with -X: the command sets it, or has an option for it");
                 }
                 config.set(key, value);
             }
         }
-        for (key, value) in fixed {
+        let iam = if self.iam.is_some() { &IAM_SETTINGS[..] } else { &[] };
+        for (key, value) in fixed.iter().chain(iam) {
             config.set(*key, *value);
+        }
+        // OpenSSL is linked statically, and does not know where the system has its certificates.
+        if TRUST_SETTINGS.iter().all(|key| config.get(key).is_none()) {
+            config.set("ssl.ca.location", "probe");
         }
         config.set("bootstrap.servers", &self.brokers);
         Ok(config)
+    }
+
+    /// The context of a client for this cluster.
+    pub(crate) fn log(&self) -> Log {
+        Log::new(self.iam.clone())
     }
 }
 
@@ -127,12 +151,12 @@ mod tests {
     use rdkafka::consumer::BaseConsumer;
 
     use super::*;
-    use crate::client::Log;
 
     fn cluster(settings: &[&str]) -> Cluster {
         Cluster {
             brokers: "127.0.0.1:9092".to_owned(),
             settings: settings.iter().map(|setting| setting.parse().unwrap()).collect(),
+            iam: None,
         }
     }
 
@@ -150,7 +174,7 @@ mod tests {
     fn neither_debug_output_nor_errors_show_a_value() {
         assert_eq!(format!("{:?}", "sasl.password=secret".parse::<Setting>()), "Ok(sasl.password=…)");
         let config = cluster(&["no.such.setting=secret"]).config(&[], &[]).unwrap();
-        let error = create::<BaseConsumer<Log>, _>(&config, Log::default()).err().unwrap();
+        let error = create::<BaseConsumer<Log>, _>(&config, Log::new(None)).err().unwrap();
         assert!(format!("{error:#}").contains("no.such.setting"), "{error:#}");
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
     }
@@ -176,7 +200,7 @@ mod tests {
             &["security.protocol=sasl_ssl", "sasl.mechanisms=OAUTHBEARER"],
         ] {
             let config = cluster(settings).config(&[], &[]).unwrap();
-            let client = create::<BaseConsumer<Log>, _>(&config, Log::default());
+            let client = create::<BaseConsumer<Log>, _>(&config, Log::new(None));
             assert!(client.is_ok(), "{settings:?}: {:#}", client.err().unwrap());
         }
     }

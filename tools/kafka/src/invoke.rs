@@ -122,7 +122,7 @@ impl Function {
 }
 
 /// The error with all its causes; hyper's `Display` shows only the first.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -6,10 +6,11 @@
 //! - [`inspect`] shows brokers, topics, a group's lag, the newest records, and one record as it was written.
 //! - [`records`] reads the records of a time.
 //!
-//! All of them take a [`Cluster`]: brokers, and any of librdkafka's settings.
+//! All of them take a [`Cluster`]: brokers, any of librdkafka's settings, and who signs in with [`iam`].
 
 mod client;
 mod cluster;
+pub mod iam;
 pub mod inspect;
 pub mod invoke;
 pub mod produce;

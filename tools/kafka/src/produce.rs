@@ -1,6 +1,7 @@
 //! Filling a topic: each line becomes a record.
 
 use std::{
+    error::Error,
     io::BufRead,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -11,6 +12,7 @@ use hot_products::Event;
 use rdkafka::{
     ClientContext, Message,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode},
@@ -26,6 +28,9 @@ use crate::{
 /// How long to wait for space in the producer's queue before the next attempt.
 const QUEUE_WAIT: Duration = Duration::from_millis(100);
 
+/// What creates a topic in Amazon MSK.
+const CREATE: &str = "`aws kafka create-topic`";
+
 /// What was produced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Produced {
@@ -39,10 +44,14 @@ pub struct Produced {
 /// that many partitions and the brokers' default replication.
 ///
 /// # Errors
-/// When the brokers can't be reached, or the topic does not exist and was not created.
+/// When the brokers can't be reached, or the topic does not exist and was not created. Or when it should be created in a
+/// cluster that asks for IAM: rdkafka's admin client has no callback for tokens.
 pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) -> Result<usize> {
     if let Some(partitions) = partitions {
-        let admin: AdminClient<Log> = create(&cluster.config(&[], &[])?, Log::default())?;
+        if cluster.iam.is_some() {
+            bail!("can't create a topic with --iam: leave out --create-partitions, and create the topic with {CREATE}");
+        }
+        let admin: AdminClient<Log> = create(&cluster.config(&[], &[])?, cluster.log())?;
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         let options =
             AdminOptions::new().operation_timeout(Some(RESPONSE_TIMEOUT)).request_timeout(Some(RESPONSE_TIMEOUT));
@@ -59,7 +68,7 @@ pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) ->
     }
     // With a consumer, because a producer's request for metadata would create the topic.
     let client: BaseConsumer<Log> =
-        create(&cluster.config(&[], &[("allow.auto.create.topics", "false")])?, Log::default())?;
+        create(&cluster.config(&[], &[("allow.auto.create.topics", "false")])?, cluster.log())?;
     let metadata = metadata(&client, Some(topic))?;
     Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
 }
@@ -78,7 +87,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
         // The default of Kafka's own clients: all producers send a product to the same partition.
         ("partitioner", "murmur2_random"),
     ];
-    let producer: BaseProducer<Deliveries> = create(&cluster.config(&defaults, &[])?, Deliveries::default())?;
+    let producer: BaseProducer<Deliveries> = create(&cluster.config(&defaults, &[])?, Deliveries::new(cluster.log()))?;
     let deliveries = producer.context();
     let mut total = Produced::default();
     let mut line = Vec::new();
@@ -123,7 +132,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
 }
 
 /// Collects the brokers' acknowledgements.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Deliveries {
     log: Log,
     state: Mutex<DeliveryState>,
@@ -137,6 +146,10 @@ struct DeliveryState {
 }
 
 impl Deliveries {
+    fn new(log: Log) -> Self {
+        Self { log, state: Mutex::default() }
+    }
+
     fn check(&self, topic: &str) -> Result<()> {
         match &self.state.lock().unwrap_or_else(PoisonError::into_inner).failed {
             Some((line, error)) => bail!("line {line} was not delivered to {topic}: {error}"),
@@ -151,6 +164,12 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, _error: KafkaError, _reason: &str) {}
+
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.log.generate_oauth_token(config)
+    }
 }
 
 impl ProducerContext for Deliveries {

@@ -69,7 +69,7 @@ impl TopicReader {
             // Retention may delete records while they are read. That must not go unnoticed.
             ("auto.offset.reset", "error"),
         ];
-        let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, Log::default())?;
+        let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, cluster.log())?;
         let metadata = metadata(&client, Some(topic))?;
         let found = metadata.topics().iter().flat_map(|topic| topic.partitions().iter().map(MetadataPartition::id));
         let mut partitions: Vec<i32> = found.collect();

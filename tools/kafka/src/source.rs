@@ -30,7 +30,7 @@ use self::{
     rebalance::{RebalanceContext, RebalanceEvent},
 };
 use crate::{
-    client::{Log, metadata, print_line},
+    client::{metadata, print_line},
     cluster::{Cluster, create},
     invoke::{Function, InvokeError},
 };
@@ -108,8 +108,8 @@ pub async fn run(
     ];
     let config = cluster.config(&defaults, &fixed)?;
     // Fails if there is no such topic. The consumer below would wait for the topic without end.
-    metadata(&create(&cluster.config(&[], &[])?, Log::default())?, Some(&options.topic))?;
-    let context = RebalanceContext::new(options.topic.clone(), options.start);
+    metadata(&create(&cluster.config(&[], &[])?, cluster.log())?, Some(&options.topic))?;
+    let context = RebalanceContext::new(options.topic.clone(), options.start, cluster.log());
     let consumer: StreamConsumer<RebalanceContext> = create(&config, context)?;
     consumer.subscribe(&[&options.topic])?;
     print_line(&format!("{} as group {} to {}", options.topic, options.group, function.url()));

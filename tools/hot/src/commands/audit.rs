@@ -105,7 +105,7 @@ pub(crate) async fn run(args: &AuditArgs) -> Result<()> {
     }
     let policy = Policy { counted_actions: args.counted_actions.clone(), max_event_age };
     let options = AuditOptions {
-        cluster: args.kafka.cluster(),
+        cluster: args.kafka.cluster().await?,
         topic: args.topic.clone(),
         group: args.group.clone(),
         range: range(args, now)?,

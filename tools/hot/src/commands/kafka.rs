@@ -92,7 +92,7 @@ pub(crate) async fn run(args: &SourceArgs) -> Result<()> {
         let start = json!({ "topic": options.topic, "group": options.group, "function": function.url().to_string() });
         print(&start.to_string())?;
     }
-    let delivered = source::run(&args.kafka.cluster(), &function, &options, stop.asked()).await?;
+    let delivered = source::run(&args.kafka.cluster().await?, &function, &options, stop.asked()).await?;
     if args.json {
         print(&json!({ "summary": delivered }).to_string())?;
     }

@@ -13,6 +13,7 @@ use crate::arguments::{Input, KafkaArgs};
 const EXAMPLES: &str = "\
 Examples:
   hot produce --brokers 127.0.0.1:9092 --topic clicks clicks.jsonl
+  hot produce --brokers b-1.shop.a1b2c3.c2.kafka.eu-central-1.amazonaws.com:9098 --iam --topic clicks clicks.jsonl
   hot generate --events 200000 --products 5000 --minutes 30 |
     hot produce --brokers 127.0.0.1:9092 --topic clicks --create-partitions 12";
 
@@ -40,7 +41,7 @@ pub(crate) struct ProduceArgs {
 }
 
 pub(crate) async fn run(args: &ProduceArgs) -> Result<()> {
-    let (cluster, topic) = (args.kafka.cluster(), &args.topic);
+    let (cluster, topic) = (args.kafka.cluster().await?, &args.topic);
     let input = Input::open(&args.file)?;
     let partitions = produce::prepare(&cluster, topic, args.create_partitions).await?;
     let Produced { records, keyed } = produce::produce(&cluster, topic, input.lines)?;

@@ -47,12 +47,13 @@ pub(crate) struct TopicArgs {
     json: bool,
 }
 
-pub(crate) fn run(args: &TopicArgs) -> Result<()> {
+pub(crate) async fn run(args: &TopicArgs) -> Result<()> {
+    let cluster = args.kafka.cluster().await?;
     if let (Some(topic), Some(partition), Some(offset)) = (&args.topic, args.partition, args.offset) {
-        let record = inspect::original(&args.kafka.cluster(), topic, partition, offset)?;
+        let record = inspect::original(&cluster, topic, partition, offset)?;
         return print(&if args.json { serde_json::to_string(&record)? } else { inspect::original_text(&record) });
     }
     let query = Query { topic: args.topic.as_deref(), group: args.group.as_deref(), tail: args.tail.into() };
-    let view = inspect::inspect(&args.kafka.cluster(), query)?;
+    let view = inspect::inspect(&cluster, query)?;
     print(&if args.json { serde_json::to_string(&view)? } else { inspect::table(&view, query.group) })
 }

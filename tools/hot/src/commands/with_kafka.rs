@@ -18,7 +18,7 @@ impl KafkaCommand {
         match self {
             Self::Kafka(args) => kafka::run(&args).await,
             Self::Produce(args) => produce::run(&args).await,
-            Self::Topic(args) => topic::run(&args),
+            Self::Topic(args) => topic::run(&args).await,
             Self::Audit(args) => audit::run(&args).await,
         }
     }

@@ -91,7 +91,7 @@ pub fn original(cluster: &Cluster, topic: &str, partition: i32, offset: i64) -> 
         ("enable.partition.eof", "true"),
         ("auto.offset.reset", "error"),
     ];
-    let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, Log::default())?;
+    let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, cluster.log())?;
     let metadata = metadata(&client, Some(topic))?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if !metadata.topics().iter().any(|found| found.partitions().iter().any(|one| one.id() == partition)) {

@@ -24,7 +24,7 @@ use crate::{
 pub fn inspect(cluster: &Cluster, query: Query<'_>) -> Result<ClusterView> {
     let group = query.group.unwrap_or(READER);
     let fixed = [("group.id", group), ("enable.auto.commit", "false"), ("enable.partition.eof", "true")];
-    let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, Log::default())?;
+    let client: BaseConsumer<Log> = create(&cluster.config(&[], &fixed)?, cluster.log())?;
     let metadata = metadata(&client, query.topic)?;
     let mut brokers: Vec<_> = metadata
         .brokers()

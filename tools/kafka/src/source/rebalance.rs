@@ -1,10 +1,14 @@
 //! The consumer group's rebalances.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    error::Error,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::KafkaError,
@@ -36,8 +40,8 @@ pub(super) struct RebalanceContext {
 
 impl RebalanceContext {
     /// For a group that reads `topic`, and begins at `start` where it has no commit.
-    pub(super) fn new(topic: String, start: StartOffset) -> Self {
-        Self { topic, start, log: Log::default(), events: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(topic: String, start: StartOffset, log: Log) -> Self {
+        Self { topic, start, log, events: Mutex::default(), changed: Notify::new() }
     }
 
     /// Ready when there are rebalances to take.
@@ -76,6 +80,12 @@ impl ClientContext for RebalanceContext {
     }
 
     fn error(&self, _error: KafkaError, _reason: &str) {}
+
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.log.generate_oauth_token(config)
+    }
 }
 
 impl ConsumerContext for RebalanceContext {
