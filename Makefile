@@ -33,7 +33,7 @@ test: $(TOOLS) $(VENV)/api/.installed ## Run the tests that need only Rust and P
 	$(VENV)/bin/python -m unittest discover --start-directory bench
 
 .PHONY: test-real
-test-real: $(TOOLS) ## Test with DynamoDB Local and a real Kafka; needs Java 17 and Maven
+test-real: $(TOOLS) ## Test with DynamoDB Local and a real Kafka; needs a JDK 17 and Maven
 	$(CARGO) build $(ALL)
 	$(CARGO) test $(ALL) --test real
 	$${CARGO_TARGET_DIR:-target}/debug/with-dynamodb-local $(CARGO) test $(ALL) --test chaos

@@ -52,7 +52,7 @@ fn jars(profile: &str) -> PathBuf {
         maven.args(["-q", "-B", "-P", profile, "dependency:copy-dependencies", "-f"]).arg(&pom);
         maven.arg(format!("-DoutputDirectory={}", folder.display()));
         let fetched = maven.stdin(Stdio::null()).output();
-        let fetched = fetched.unwrap_or_else(|error| panic!("can't start mvn: {error}; install Maven and Java 17"));
+        let fetched = fetched.unwrap_or_else(|error| panic!("can't start mvn: {error}; install Maven and a JDK 17"));
         assert!(
             fetched.status.success(),
             "Maven can't download {profile}; it needs Maven Central, or a mirror in its settings.xml:\n{}",
