@@ -93,20 +93,20 @@ def _healing_percent(results: Results) -> Figure | None:
 
 
 TARGETS = [
-    Target("CPU per million clicks, medium, 30 s, by product", 1.2, "s", _ours("medium", "product", 30, _cpu)),
+    Target("CPU per million clicks, medium, 30 s, by product", 1.0, "s", _ours("medium", "product", 30, _cpu)),
     Target(
-        "write units per 1,000 clicks, medium, 30 s, by product", 6, "", _ours("medium", "product", 30, _write_units)
+        "write units per 1,000 clicks, medium, 30 s, by product", 5.3, "", _ours("medium", "product", 30, _write_units)
     ),
-    Target("write units per 1,000 clicks, large, 10 s, by user", 40, "", _ours("large", "user", 10, _write_units)),
+    Target("write units per 1,000 clicks, large, 10 s, by user", 10.5, "", _ours("large", "user", 10, _write_units)),
     Target(
         "decode, classify and group a batch of 10,000 records, 2.6 MB",
-        5,
+        2.5,
         "ms",
         lambda results: Figure.of(results["decode"]["milliseconds"]) if "decode" in results else None,
     ),
     Target("rank an hour of 3.6 million counters: CPU", 0.8, "s", _of_runs("rank", "cpu_seconds")),
     Target("the same: peak memory", 64, "MB", _of_runs("rank", "peak_megabytes")),
-    Target("replay 2,000,000 events: wall clock", 15, "s", _of_runs("replay", "wall_seconds")),
+    Target("replay 2,000,000 events: wall clock", 8, "s", _of_runs("replay", "wall_seconds")),
     Target("the same: peak memory", 300, "MB", _of_runs("replay", "peak_megabytes")),
     Target("healing, medium, 0.1 % of the clicks up to a day late: share of the bill", 15, "%", _healing_percent),
     Target("zip of a function", 6, "MB", _of_functions(lambda functions, name: functions["zip_megabytes"][name])),

@@ -160,12 +160,12 @@ class Figures(unittest.TestCase):
 
 class Report(unittest.TestCase):
     def test_the_table_marks_a_missed_target(self):
-        run = {"wall_seconds": 1.0, "cpu_seconds": 2.0, "peak_megabytes": 300.0}
-        table = report.targets_table({"rank": {"runs": [run, {**run, "cpu_seconds": 4.0}]}})
+        run = {"wall_seconds": 1.0, "cpu_seconds": 0.5, "peak_megabytes": 300.0}
+        table = report.targets_table({"rank": {"runs": [run, {**run, "cpu_seconds": 0.75}]}})
         lines = table.splitlines()
         self.assertEqual(len(lines), 4, "a part without results has no row")
-        self.assertRegex(lines[2], r"≤ 3 s \| +3\.00 \(2\.00–4\.00\) s \| +yes")
-        self.assertRegex(lines[3], r"≤ 256 MB \| +300 MB \| +\*\*no\*\*")
+        self.assertRegex(lines[2], r"≤ 0\.8 s \| +0\.62 \(0\.50–0\.75\) s \| +yes")
+        self.assertRegex(lines[3], r"≤ 64 MB \| +300 MB \| +\*\*no\*\*")
 
     def test_the_table_has_flink_only_if_it_was_measured(self):
         runs = [{"clicks": 1, "cpu_seconds": 1.0, "updates": 1, "write_units": 1.0, "peak_megabytes": 20.0}]
