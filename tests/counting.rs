@@ -377,11 +377,13 @@ fn a_table_with_another_layout_is_neither_written_nor_read() {
     let (client, table) = (dynamodb.client(), TableNames::of(DEFAULT_STACK).counters);
     let function = Function { client: client.clone(), ..Function::new(&[]) }.another_instance();
     let counters = CountersTable::new(client.clone(), table.clone());
-    run.block_on(counters.check_layout()).expect("nothing was written");
+    assert_eq!(run.block_on(counters.check_layout()).expect("nothing was written"), None);
     let values = [function.click(0, "p1")];
     function.deliver("clicks-0", 0, &values);
-    run.block_on(counters.check_layout()).expect("the function has marked the table");
-    run.block_on(counters.claim_layout()).expect("the same layout");
+    let marked = run.block_on(counters.check_layout()).expect("the function has marked the table");
+    assert_eq!(marked, Some(function.clock.now()));
+    run.block_on(counters.claim_layout(UnixMillis(1))).expect("the same layout");
+    assert_eq!(run.block_on(counters.check_layout()).expect("the same layout"), marked, "the first time stays");
 
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let mark = client.put_item().table_name(table).item("bucket", text("layout")).item("source", text("-"));

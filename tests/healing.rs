@@ -473,6 +473,24 @@ fn snapshots_of_a_stall_of_twenty_minutes_heal_within_a_run_and_are_final_a_day_
 }
 
 #[test]
+fn windows_before_the_first_run_of_a_new_stack_are_ranked() {
+    let shop = Shop::new(&[]);
+    // None of the clicks is late, and the first two runs are missed.
+    let values = [shop.click(-MINUTE, "p1"), shop.click(4 * MINUTE, "p1")];
+    shop.set(0);
+    shop.count(0, 0, &values[..1]);
+    shop.set(5 * MINUTE);
+    shop.count(0, 1, &values[1..]);
+    shop.set(11 * MINUTE);
+    let run = shop.rank();
+    assert_eq!(run.summary.also_ranked, [bound(shop.window(0).end()), bound(shop.window(5 * MINUTE).end())]);
+    let clicks = [0, 5 * MINUTE].map(|end| shop.snapshot(shop.window(end)).map(|snapshot| snapshot.total_clicks));
+    assert_eq!(clicks, [Some(1), Some(2)]);
+    // The window before was due before anything was counted.
+    assert_eq!(shop.snapshot(shop.window(-5 * MINUTE)), None);
+}
+
+#[test]
 fn windows_that_were_missed_in_an_outage_of_more_than_a_day_are_ranked() {
     let shop = Shop::new(&[("MAX_EVENT_AGE", "1h"), ("RETENTION", "3h")]);
     shop.set(MINUTE);

@@ -109,7 +109,6 @@ GRANTS = {
         ("Allow", "dynamodb:Query", COUNTERS, ""),
         ("Allow", "dynamodb:GetItem", SNAPSHOTS, ""),
         ("Allow", "dynamodb:PutItem", SNAPSHOTS, ""),
-        ("Allow", "dynamodb:Query", SNAPSHOTS, ""),
         ("Allow", "dynamodb:UpdateItem", SNAPSHOTS, ""),
         ("Allow", "logs:CreateLogStream", logs("rank-products"), ""),
         ("Allow", "logs:PutLogEvents", logs("rank-products"), ""),

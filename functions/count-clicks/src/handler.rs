@@ -192,7 +192,7 @@ impl CountClicks {
     /// When DynamoDB can't be reached or refuses the function, or the table has another layout.
     pub async fn connect(&self) -> Result<(), StoreError> {
         if !self.layout_claimed.load(Ordering::Relaxed) {
-            self.counters.claim_layout().await?;
+            self.counters.claim_layout(self.clock.now()).await?;
             self.layout_claimed.store(true, Ordering::Relaxed);
         }
         Ok(())

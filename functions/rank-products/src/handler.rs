@@ -8,6 +8,7 @@ use hot_products::{
     healing::{LateClicks, MAX_LOOKBACK, RankingRecord, next_group, plan},
     metrics::{self, Unit},
     ranking::{Ranking, RankingContext},
+    schedule,
     store::{BucketRead, CountersTable, PutOutcome, SnapshotsTable, StoreError},
     time::bound,
 };
@@ -161,16 +162,17 @@ impl<B: ReadBucket> RankProducts<B> {
         if lifetimes.expires_from(due) <= now {
             return Err(self.expired(due));
         }
-        self.counters.check_layout().await?;
+        let counted_since = self.counters.check_layout().await?;
         let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
         let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
         // Before the counters: what is noted later is compared with what this run has known.
         let late = self.counters.late_clicks(oldest, due).await?;
         let mut records = self.snapshots.rankings(oldest, due).await?;
-        if !request.is_backfill() && !records.contains_key(&oldest) {
-            // Windows of which nothing is known were missed if there is an older snapshot; otherwise the stack is new.
-            let before = self.snapshots.newest_before(oldest).await?;
-            records.extend(before.map(|window| (window, RankingRecord::default())));
+        // Windows of which nothing is known were missed if they were due since the first click was counted. Older ones only
+        // have clicks that were late, and notes of them.
+        let before = counted_since.map(schedule::last_ranked);
+        if let Some(before) = before.filter(|before| records.keys().next().is_none_or(|first| first > before)) {
+            records.insert(before, RankingRecord::default());
         }
 
         let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };

@@ -9,7 +9,10 @@ use aws_sdk_dynamodb::{
 };
 
 use super::{CountersTable, StoreError, number, text};
-use crate::counters::{LAYOUT_VERSION, attribute};
+use crate::{
+    counters::{LAYOUT_VERSION, attribute},
+    time::UnixMillis,
+};
 
 /// The partition key of the item; no bucket has it.
 const LAYOUT: &str = "layout";
@@ -17,22 +20,26 @@ const LAYOUT: &str = "layout";
 const SORT_KEY: &str = "-";
 /// The attribute with the version.
 const VERSION: &str = "version";
+/// The attribute with the time when the table was marked, epoch milliseconds: nothing was counted before.
+const SINCE: &str = "since";
 
 impl CountersTable {
-    /// Checks the table's layout before the first write, and marks a table that has no layout yet with this program's. Costs
-    /// half a read unit, and a write unit for a new table. Reads first: a table that is throttled still accepts reads.
+    /// Checks the table's layout before the first write, and marks a table that has no layout yet with this program's and with
+    /// the time, `now`. Costs half a read unit, and a write unit for a new table. Reads first: a table that is throttled still accepts reads.
     ///
     /// # Errors
     /// If the table has another layout, or a call failed after all retries.
-    pub async fn claim_layout(&self) -> Result<(), StoreError> {
-        if self.is_marked().await? {
+    pub async fn claim_layout(&self, now: UnixMillis) -> Result<(), StoreError> {
+        if self.check_layout().await?.is_some() {
             return Ok(());
         }
         let call = self
             .update_item(LAYOUT, SORT_KEY)
-            .update_expression("SET #v = :v")
+            .update_expression("SET #v = :v, #s = if_not_exists(#s, :s)")
             .condition_expression("attribute_not_exists(#v) OR #v = :v")
             .expression_attribute_names("#v", VERSION)
+            .expression_attribute_names("#s", SINCE)
+            .expression_attribute_values(":s", number(now.0))
             .expression_attribute_values(":v", number(LAYOUT_VERSION))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match call.send().await {
@@ -46,17 +53,12 @@ impl CountersTable {
         }
     }
 
-    /// Checks the table's layout before reads. A table that nothing has been written to has none. Costs half a read
-    /// unit.
+    /// Checks the table's layout before reads, and returns when it was marked. A table that nothing has been written to has
+    /// no layout. Costs half a read unit.
     ///
     /// # Errors
     /// If the table has another layout than this program, or the read failed after all retries.
-    pub async fn check_layout(&self) -> Result<(), StoreError> {
-        self.is_marked().await.map(drop)
-    }
-
-    /// Whether the table is marked with this program's layout. Another mark is an error.
-    async fn is_marked(&self) -> Result<bool, StoreError> {
+    pub async fn check_layout(&self) -> Result<Option<UnixMillis>, StoreError> {
         let output = self
             .client
             .query()
@@ -67,10 +69,11 @@ impl CountersTable {
             .send()
             .await
             .map_err(|error| StoreError::call("Query", &self.table, &error))?;
-        match output.items().first() {
-            Some(item) => self.accept(item.get(VERSION)).map(|()| true),
-            None => Ok(false),
-        }
+        let Some(item) = output.items().first() else { return Ok(None) };
+        self.accept(item.get(VERSION))?;
+        let since = item.get(SINCE).and_then(|since| since.as_n().ok()).and_then(|since| since.parse().ok());
+        let missing = || StoreError::layout(&self.table, LAYOUT, "has no time since which clicks are counted");
+        since.map(|since| Some(UnixMillis(since))).ok_or_else(missing)
     }
 
     fn accept(&self, version: Option<&AttributeValue>) -> Result<(), StoreError> {

@@ -12,8 +12,8 @@ use serde_dynamo::aws_sdk_dynamodb_1::{from_attribute_value, to_attribute_value}
 use super::{SnapshotsTable, StoreError, days, number, text, unsigned, write_units};
 use crate::{
     healing::{RankingRecord, RankingRecords},
-    snapshot::{BOARD, RANKINGS_BOARD, attribute},
-    time::{UnixMillis, Window, bound},
+    snapshot::{RANKINGS_BOARD, attribute},
+    time::Window,
 };
 
 /// A [`RankingRecord`] as stored.
@@ -103,35 +103,5 @@ impl SnapshotsTable {
             }
         }
         Ok(records)
-    }
-
-    /// The newest window before `window` that has a snapshot. Snapshots live longer than records. One query, which reads one
-    /// item.
-    ///
-    /// # Errors
-    /// If the read failed after all retries, or the item's key is not the end of a window.
-    pub async fn newest_before(&self, window: Window) -> Result<Option<Window>, StoreError> {
-        let output = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#b = :b AND #w < :w")
-            .projection_expression("#w")
-            .expression_attribute_names("#b", attribute::BOARD)
-            .expression_attribute_names("#w", attribute::WINDOW_END)
-            .expression_attribute_values(":b", text(BOARD))
-            .expression_attribute_values(":w", text(bound(window.end())))
-            .scan_index_forward(false)
-            .limit(1)
-            .send()
-            .await
-            .map_err(|error| StoreError::call("Query", &self.table, &error))?;
-        let Some(end) = output.items().first().and_then(|item| item.get(attribute::WINDOW_END)) else {
-            return Ok(None);
-        };
-        let time = end.as_s().ok().and_then(|end| UnixMillis::parse_rfc3339(end).ok());
-        let time =
-            time.ok_or_else(|| StoreError::layout(&self.table, BOARD, format!("{end:?} is not a window's end")))?;
-        Ok(Some(Window::ended_by(time)))
     }
 }
