@@ -192,7 +192,8 @@ type Figure = fn(&Tally) -> u64;
 const LEAST_FAULTS: u64 = 300;
 /// The minimum of each kind of kill.
 const LEAST_KILLS: u64 = 65;
-/// Other minimums, about a third of what the schedules reach. One schedule in eight is about healing.
+/// Other minimums, about a third of what the schedules reach, and less where a few schedules make the most of it. One schedule in
+/// eight is about healing.
 const LEAST: [(&str, Figure, u64); 22] = [
     ("redelivered records", |tally| tally.redelivered, 190_000),
     ("two pollers on a partition", |tally| tally.two_pollers, 380),
@@ -213,7 +214,7 @@ const LEAST: [(&str, Figure, u64); 22] = [
     ("snapshots and records that met a fault", |tally| tally.rankings_met, 180),
     ("clicks that arrived hours late", |tally| tally.hours_late, 18),
     ("stalls of a partition", |tally| tally.stalls, 40),
-    ("counter items expired", |tally| tally.expired, 12),
+    ("counter items expired", |tally| tally.expired, 3),
     ("windows healed", |tally| tally.healed, 40),
     ("windows final", |tally| tally.finals, 180),
 ];
