@@ -360,7 +360,7 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         (
             &[&AUDIT[..], &["--from", "2022-12-27T16:00:00Z", "--to", "2022-12-27T16:00:59Z"]].concat(),
             1,
-            "no whole minute",
+            "do not contain a full minute",
         ),
         (&[&AUDIT[..], &["--to", "9022-12-27T16:00:00Z"]].concat(), 1, "in the future"),
         (&[&AUDIT[..], &["--minutes", "5", "--from", "2022-12-27T16:00:00Z"]].concat(), 2, "cannot be used with"),

@@ -3,7 +3,10 @@ use std::{collections::HashMap, fmt::Write, ops::AddAssign, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    operation::{
+        query::builders::QueryFluentBuilder,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{AttributeValue, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 
@@ -131,7 +134,7 @@ impl CountersTable {
     /// [`read_pages`](Self::read_pages).
     ///
     /// # Errors
-    /// When a read failed after all retries, or a counter is no whole number.
+    /// When a read failed after all retries, or a counter is not an integer.
     pub async fn read(
         &self,
         bucket: Bucket,
@@ -146,7 +149,7 @@ impl CountersTable {
     /// twelve times until it has passed.
     ///
     /// # Errors
-    /// When a read failed after all retries, or a counter is no whole number.
+    /// When a read failed after all retries, or a counter is not an integer.
     pub async fn read_pages(
         &self,
         bucket: Bucket,
@@ -156,12 +159,7 @@ impl CountersTable {
         let mut start = None;
         loop {
             let body = KeptBody::default();
-            self.client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#b = :b")
-                .expression_attribute_names("#b", attribute::BUCKET)
-                .expression_attribute_values(":b", text(bucket.to_string()))
+            self.query(bucket.to_string())
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .customize()
@@ -195,15 +193,10 @@ impl CountersTable {
     ) -> Result<BucketRead, StoreError> {
         let mut read = BucketRead::default();
         let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#b = :b")
+            .query(bucket.to_string())
             .projection_expression("#s, #o")
-            .expression_attribute_names("#b", attribute::BUCKET)
             .expression_attribute_names("#s", attribute::SOURCE)
             .expression_attribute_names("#o", attribute::LAST_OFFSET)
-            .expression_attribute_values(":b", text(bucket.to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .into_paginator()
             .send();
@@ -225,20 +218,15 @@ impl CountersTable {
     /// group of topic partitions.
     ///
     /// # Errors
-    /// When a read failed after all retries, or a counter is no whole number.
+    /// When a read failed after all retries, or a counter is not an integer.
     pub async fn clicks(&self, minute: Minute, product: &str) -> Result<u64, StoreError> {
         let name = format!("{}{product}", attribute::COUNTER_PREFIX);
         let mut clicks = 0;
         for bucket in Bucket::of_shard(minute, Shard::of(product)) {
             let mut items = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#b = :b")
+                .query(bucket.to_string())
                 .projection_expression("#p")
-                .expression_attribute_names("#b", attribute::BUCKET)
                 .expression_attribute_names("#p", &name)
-                .expression_attribute_values(":b", text(bucket.to_string()))
                 .into_paginator()
                 .items()
                 .send();
@@ -260,7 +248,7 @@ impl CountersTable {
             let clicks = value.as_n().ok().and_then(|clicks| clicks.parse().ok()).ok_or_else(|| {
                 let key = |name| item.get(name).and_then(|key| key.as_s().ok()).map_or("?", String::as_str);
                 let item = format!("{} {}", key(attribute::BUCKET), key(attribute::SOURCE));
-                StoreError::layout(&self.table, item, format!("counter {name:?} is {value:?}, no whole number"))
+                StoreError::layout(&self.table, item, format!("counter {name:?} is {value:?}, not an integer"))
             })?;
             each(product, clicks);
         }
@@ -273,6 +261,16 @@ impl CountersTable {
             .table_name(&self.table)
             .key(attribute::BUCKET, text(bucket))
             .key(attribute::SOURCE, text(source))
+    }
+
+    /// A query of the items with this partition key.
+    pub(super) fn query(&self, bucket: impl Into<String>) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#b = :b")
+            .expression_attribute_names("#b", attribute::BUCKET)
+            .expression_attribute_values(":b", text(bucket))
     }
 
     fn last_offset(&self, key: ItemKey<'_>, item: &HashMap<String, AttributeValue>) -> Result<i64, StoreError> {

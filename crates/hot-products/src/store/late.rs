@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
-use super::{CountersTable, StoreError, days, number, text, unsigned, write_units};
+use super::{CountersTable, StoreError, days, number, unsigned, write_units};
 use crate::{counters::attribute, healing::LateClicks, time::Window};
 
 /// What the partition key of a day's item starts with; no bucket's key does.
@@ -55,12 +55,7 @@ impl CountersTable {
         for day in days::between(first.first_overlapping(), last) {
             let key = format!("{PREFIX}{day}");
             let output = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#b = :b")
-                .expression_attribute_names("#b", attribute::BUCKET)
-                .expression_attribute_values(":b", text(key.as_str()))
+                .query(key.as_str())
                 .consistent_read(true)
                 .send()
                 .await

@@ -8,11 +8,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 
-use super::{CountersTable, StoreError, number, text};
-use crate::{
-    counters::{LAYOUT_VERSION, attribute},
-    time::UnixMillis,
-};
+use super::{CountersTable, StoreError, number};
+use crate::{counters::LAYOUT_VERSION, time::UnixMillis};
 
 /// The partition key of the item; no bucket has it.
 const LAYOUT: &str = "layout";
@@ -59,16 +56,7 @@ impl CountersTable {
     /// # Errors
     /// If the table has another layout than this program, or the read failed after all retries.
     pub async fn check_layout(&self) -> Result<Option<UnixMillis>, StoreError> {
-        let output = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("#b = :b")
-            .expression_attribute_names("#b", attribute::BUCKET)
-            .expression_attribute_values(":b", text(LAYOUT))
-            .send()
-            .await
-            .map_err(|error| StoreError::call("Query", &self.table, &error))?;
+        let output = self.query(LAYOUT).send().await.map_err(|error| StoreError::call("Query", &self.table, &error))?;
         let Some(item) = output.items().first() else { return Ok(None) };
         self.accept(item.get(VERSION))?;
         let since = item.get(SINCE).and_then(|since| since.as_n().ok()).and_then(|since| since.parse().ok());

@@ -157,7 +157,7 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
             if let Some(product) = name.strip_prefix(attribute::COUNTER_PREFIX) {
                 let Clicks(clicks) = attributes
                     .next_value()
-                    .map_err(|error| de::Error::custom(format_args!("counter {name:?} is no whole number: {error}")))?;
+                    .map_err(|error| de::Error::custom(format_args!("counter {name:?} is not an integer: {error}")))?;
                 self.0.push(product, clicks);
             } else if name == attribute::SOURCE {
                 partition = Some(TopicPartition::of_item(&attributes.next_value::<Text<'de>>()?.value.0));
@@ -267,7 +267,7 @@ mod tests {
             [r#"{"N":"1.5"}"#, r#"{"N":"-1"}"#, r#"{"S":"1"}"#, r#"{"N":"1","S":"1"}"#, r#"{"N":1}"#, "{}", "1"]
         {
             let error = item(value).unwrap_err().to_string();
-            assert!(error.starts_with(r##"counter "#p" is no whole number"##), "{value}: {error}");
+            assert!(error.starts_with(r##"counter "#p" is not an integer"##), "{value}: {error}");
         }
         for body in ["", "{", "[]", r#"{"Items":[{}]}"#, r#"{"Items":[]} x"#, r#"{"Items":{}}"#] {
             assert!(Page::parse(body.as_bytes()).is_err(), "{body}");

@@ -133,7 +133,7 @@ fn range(args: &AuditArgs, now: UnixMillis) -> Result<Range<UnixMillis>> {
         bail!("--to is in the future");
     }
     if start >= end {
-        bail!("there is no whole minute between --from and --to");
+        bail!("--from and --to do not contain a full minute");
     }
     if end.since(start) > Duration::from_mins(MAX_MINUTES as u64) {
         bail!("give --from and --to of at most 31 days");
