@@ -32,7 +32,6 @@ use hot_products::{
 };
 use hot_products_tests::group_by::{self, Counts};
 use local_aws::{
-    embedded::Embedded,
     msk, tables,
     template::{DEFAULT_STACK, TableNames},
 };
@@ -202,14 +201,7 @@ struct Schedule {
 
 /// Runs the healing schedule `seed`.
 pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
-    let (embedded, endpoint, run) = match engine {
-        Engine::Embedded => {
-            let embedded = Embedded::start(0, None).await.expect("an embedded DynamoDB starts");
-            let endpoint = embedded.endpoint();
-            (Some(embedded), endpoint, "chaos".to_owned())
-        }
-        Engine::At(endpoint, run) => (None, endpoint.clone(), run.clone()),
-    };
+    let (embedded, endpoint, run) = engine.open().await;
     let plan = Plan::draw(seed);
     let topic = format!("{run}-{seed}");
     // Days of its own: other schedules may use the same tables.

@@ -159,6 +159,20 @@ pub enum Engine {
     At(String, String),
 }
 
+impl Engine {
+    /// An embedded DynamoDB if the schedule has its own, the endpoint, and the name of the run.
+    pub async fn open(&self) -> (Option<Embedded>, String, String) {
+        match self {
+            Self::Embedded => {
+                let embedded = Embedded::start(0, None).await.expect("an embedded DynamoDB starts");
+                let endpoint = embedded.endpoint();
+                (Some(embedded), endpoint, "chaos".to_owned())
+            }
+            Self::At(endpoint, run) => (None, endpoint.clone(), run.clone()),
+        }
+    }
+}
+
 /// The result of a schedule.
 #[derive(Debug)]
 pub struct ScheduleResult {
@@ -181,14 +195,7 @@ struct Schedule {
 
 /// Runs the schedule `seed`.
 pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
-    let (embedded, endpoint, run) = match engine {
-        Engine::Embedded => {
-            let embedded = Embedded::start(0, None).await.expect("an embedded DynamoDB starts");
-            let endpoint = embedded.endpoint();
-            (Some(embedded), endpoint, "chaos".to_owned())
-        }
-        Engine::At(endpoint, run) => (None, endpoint.clone(), run.clone()),
-    };
+    let (embedded, endpoint, run) = engine.open().await;
     let plan = Plan::draw(seed);
     // Whole minutes, neither too old nor too far ahead during the schedule.
     let now = SystemClock.now();
