@@ -95,6 +95,10 @@ bench: $(VENV)/bench/.installed ## Measure cost and speed next to the alternativ
 bench-quick: $(VENV)/bench/.installed ## Try the bench in two minutes; the figures are not precise
 	$(VENV)/bench/bin/python bench/bench.py --quick
 
+.PHONY: soak
+soak: $(VENV)/bench/.installed ## Run the functions for an hour at the medium load and watch their memory and CPU time
+	$(VENV)/bench/bin/python bench/soak.py
+
 .PHONY: bench-flink
 bench-flink: $(VENV)/bench/.installed $(VENV)/flink/.installed ## Measure Flink as well; downloads 330 MB, needs Java 17
 	$(VENV)/bench/bin/python bench/bench.py --only flink

@@ -126,10 +126,22 @@ def measure_rank(quick: bool) -> dict[str, Any]:
     return others.rank(6_000 if quick else 60_000, 1 if quick else 5)
 
 
+def measure_flood(quick: bool) -> dict[str, Any]:
+    """Measures ranking an hour in which somebody invents products."""
+    say("rank-products, an hour of 150,000 new products a minute")
+    return others.rank(6_000 if quick else 150_000, 1, new_each_minute=True)
+
+
 def measure_replay(quick: bool) -> dict[str, Any]:
     """Measures replaying two hours."""
     say("hot replay, 2,000,000 events")
-    return others.replay(100_000 if quick else 2_000_000, 1 if quick else 3)
+    return others.replay(100_000 if quick else 2_000_000, 120, 1 if quick else 3)
+
+
+def measure_sparse_replay(quick: bool) -> dict[str, Any]:
+    """Measures replaying weeks with an event in about three minutes."""
+    say("hot replay, 10,000 events in 30,000 minutes")
+    return others.replay(500 if quick else 10_000, 1_500 if quick else 30_000, 1 if quick else 3)
 
 
 def measure_decode(quick: bool) -> dict[str, Any]:
@@ -155,7 +167,9 @@ PARTS: dict[str, Callable[[bool], Any]] = {
     "decode": measure_decode,
     "functions": measure_functions,
     "rank": measure_rank,
+    "flood": measure_flood,
     "replay": measure_replay,
+    "sparse_replay": measure_sparse_replay,
     "contenders": measure_contenders,
     "sweeps": measure_sweeps,
     "healing": measure_healing,

@@ -17,7 +17,8 @@ from contenders import COUNTERS_TABLE
 from processes import ROOT, DynamoDb, Function, binary
 from runtime_api import FunctionError
 
-SHARDS = 8
+BUCKETS = 8
+"""The buckets of a minute."""
 MINUTES = 60
 FUNCTIONS = ("count-clicks", "rank-products")
 TABLES = {
@@ -57,51 +58,61 @@ def decode(cargo: str, rounds: int) -> dict[str, Any]:
     return {"milliseconds": [divan_median(text, "full_batch") for text in output]}
 
 
-def rank(products: int, rounds: int) -> dict[str, Any]:
-    """Ranks an hour that has `products` products in each of its minutes."""
+def fill(dynamodb: DynamoDb, end: int, products: int, *, new_each_minute: bool) -> None:
+    """Writes an hour of counters that ends at `end`, in epoch seconds, with `products` products in each of its minutes."""
+    for minute in range(end // 60 - MINUTES, end // 60):
+        name = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(minute * 60))
+        prefix = f"#{minute % MINUTES}p" if new_each_minute else "#p"
+        for number in range(BUCKETS):
+            counters = ",".join(
+                # Most products have few clicks, as in a Zipf distribution, and other counts in each minute.
+                f'"{prefix}{product}":{{"N":"{1 + (products // product + minute * product) % 1_000}"}}'
+                for product in range(1 + number, products + 1, BUCKETS)
+            )
+            dynamodb.call(
+                "PutItem",
+                f'{{"TableName":"{COUNTERS_TABLE}","Item":{{"bucket":{{"S":"{name}#{number}"}},'
+                f'"source":{{"S":"clicks-0"}},"last_offset":{{"N":"4000000"}},"closed":{{"BOOL":false}},'
+                f'"expires_at":{{"N":"{end + 26 * 3_600}"}},{counters}}}}}',
+            )
+
+
+def rank(products: int, rounds: int, *, new_each_minute: bool = False) -> dict[str, Any]:
+    """Ranks an hour that has `products` products in each of its minutes: with all cores, and with one thread."""
     now = int(time.time())
     end = now - now % 300
-    runs: list[dict[str, float]] = []
+    distinct = products * (MINUTES if new_each_minute else 1)
+    runs: dict[str, list[dict[str, float]]] = {"runs": [], "one_thread": []}
     with DynamoDb() as dynamodb:
-        for minute in range(end // 60 - MINUTES, end // 60):
-            name = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(minute * 60))
-            for shard in range(SHARDS):
-                counters = ",".join(
-                    # Most products have few clicks, as in a Zipf distribution, and other counts in each minute.
-                    f'"#p{product}":{{"N":"{1 + (products // product + minute * product) % 1_000}"}}'
-                    for product in range(1 + shard, products + 1, SHARDS)
-                )
-                dynamodb.call(
-                    "PutItem",
-                    f'{{"TableName":"{COUNTERS_TABLE}","Item":{{"bucket":{{"S":"{name}#{shard}"}},'
-                    f'"source":{{"S":"clicks-0"}},"last_offset":{{"N":"4000000"}},"closed":{{"BOOL":false}},'
-                    f'"expires_at":{{"N":"{end + 26 * 3_600}"}},{counters}}}}}',
-                )
+        fill(dynamodb, end, products, new_each_minute=new_each_minute)
         event = json.dumps({"window_end": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))}).encode()
         for _ in range(rounds):
-            with Function([binary("rank-products")], dynamodb, TABLES) as function:
-                function.wait_for_poll()
-                before = function.cpu_seconds()
-                started = time.monotonic()
-                answer = function.invoke(event)
-                runs.append(
-                    {
-                        "wall_seconds": time.monotonic() - started,
-                        "cpu_seconds": function.cpu_seconds() - before,
-                        "peak_megabytes": function.peak_megabytes(),
-                    }
-                )
-                if answer["distinct_products"] != products or answer["items"] != MINUTES * SHARDS:
-                    raise FunctionError(f"not all counters were read: {answer}")
-    return {"products": products, "counters": products * MINUTES, "runs": runs}
+            for name, of_name in runs.items():
+                threads = {} if name == "runs" else {"TOKIO_WORKER_THREADS": "1"}
+                with Function([binary("rank-products")], dynamodb, TABLES | threads) as function:
+                    function.wait_for_poll()
+                    before = function.cpu_seconds()
+                    started = time.monotonic()
+                    answer = function.invoke(event)
+                    of_name.append(
+                        {
+                            "wall_seconds": time.monotonic() - started,
+                            "cpu_seconds": function.cpu_seconds() - before,
+                            "peak_megabytes": function.peak_megabytes(),
+                        }
+                    )
+                    if answer["distinct_products"] != distinct or answer["items"] != MINUTES * BUCKETS:
+                        raise FunctionError(f"not all counters were read: {answer}")
+    return {"products": distinct, "counters": products * MINUTES, **runs}
 
 
-def replay(events: int, rounds: int) -> dict[str, Any]:
-    """Runs `hot replay` on a file; everything is in one process."""
+def replay(events: int, minutes: int, rounds: int) -> dict[str, Any]:
+    """Runs `hot replay` on a file with events of so many minutes; everything is in one process."""
     runs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "events.jsonl"
-        generate = [str(binary("hot")), "generate", "--events", str(events), "--products", "10000", "--minutes", "120"]
+        shape = ["--events", str(events), "--products", "10000", "--minutes", str(minutes)]
+        generate = [str(binary("hot")), "generate", *shape]
         with file.open("wb") as out:
             subprocess.run(generate, stdout=out, check=True)
         for _ in range(rounds):
@@ -122,6 +133,7 @@ def replay(events: int, rounds: int) -> dict[str, Any]:
                     "cpu_seconds": usage.ru_utime + usage.ru_stime,
                     "peak_megabytes": usage.ru_maxrss * 1_024 / 1e6,
                     "windows": len(lines) - 1,
+                    "milliseconds_a_window": 1e3 * wall / (len(lines) - 1),
                 }
             )
     return {"events": events, "runs": runs}

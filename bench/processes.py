@@ -38,10 +38,10 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
-def peak_megabytes(pid: int) -> float:
-    """The peak resident memory of a process, in MB of 10^6 bytes."""
+def megabytes(pid: int, name: str) -> float:
+    """The memory of a process that /proc/PID/status gives under this name, in MB of 10^6 bytes."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     if not found:
         raise FunctionError(f"process {pid} has ended")
     return int(found[1]) * 1_024 / 1e6
@@ -171,8 +171,12 @@ class Function(Process):
         return cpu_seconds(self.pid)
 
     def peak_megabytes(self) -> float:
-        """Its peak memory, in MB."""
-        return peak_megabytes(self.pid)
+        """Its peak resident memory, in MB."""
+        return megabytes(self.pid, "VmHWM")
+
+    def resident_megabytes(self) -> float:
+        """Its resident memory, in MB."""
+        return megabytes(self.pid, "VmRSS")
 
     def stop(self) -> None:
         """Ends the process and its Runtime API."""

@@ -15,6 +15,7 @@ import figures
 import healing
 import others
 import report
+import soak
 import workload
 from workload import Workload
 
@@ -216,6 +217,14 @@ class Report(unittest.TestCase):
         self.assertIn("## Healing\n\n", page)
         self.assertIn(lines[3], page)
 
+    def test_rankings_have_a_row_for_all_cores_and_one_for_one_thread(self):
+        run = {"wall_seconds": 1.0, "cpu_seconds": 0.5, "peak_megabytes": 30.0}
+        results = {"rank": {"runs": [run], "one_thread": [{**run, "wall_seconds": 2.0}]}, "flood": {"runs": [run]}}
+        lines = report.ranking_table(results).splitlines()
+        self.assertEqual(len(lines), 5)
+        self.assertRegex(lines[3], r"^\| 3\.6 million counters, one thread +\| +2\.00 \| +0\.50 \| +30\.0 \|$")
+        self.assertIn(lines[4], report.page({"date": "2026-01-01", "machine": "2 cores", **results}))
+
     def test_growth_has_a_row_for_each_value(self):
         run = {"clicks": 1_000_000, "cpu_seconds": 2.0, "updates": 5_000, "write_units": 6_000.0, "peak_megabytes": 20.0}
         races = [
@@ -234,6 +243,41 @@ class Report(unittest.TestCase):
         self.assertEqual(results, {**old, "flink": {"events": [], **new}})
         self.assertEqual(report.with_place(old, new, {"rank"}, set()), {**old, **new})
         self.assertEqual(report.with_place({"flink": {}}, new, set(), {"flink"}), {**new, "flink": new})
+
+
+class Soak(unittest.TestCase):
+    def minutes(self, **last):
+        steady = {"clicks": 60_000, "cpu_seconds": 0.06, "count_megabytes": 20.0, "rank_megabytes": 9.0}
+        late = [soak.Minute(minute, **{**steady, **last}) for minute in range(45, 60)]
+        return [soak.Minute(minute, **steady) for minute in range(45)] + late
+
+    def test_growth_and_drift_are_marked(self):
+        def marks(minutes):
+            results = {"minutes": [dataclasses.asdict(minute) for minute in minutes]}
+            return [line.split("|")[-2].strip() for line in soak.table(results).splitlines()[2:]]
+
+        self.assertEqual(marks(self.minutes()), ["yes", "yes", "yes"])
+        self.assertEqual(marks(self.minutes(count_megabytes=22.0)), ["**no**", "yes", "yes"])
+        self.assertEqual(marks(self.minutes(rank_megabytes=11.0, cpu_seconds=0.08)), ["yes", "**no**", "**no**"])
+
+    def test_a_batch_is_grouped_by_minute_and_product(self):
+        batch = next(workload.batches(SMALL, START_MS))
+        counts = soak.group(batch)
+        self.assertEqual(sum(counts.values()), batch.records)
+        self.assertLessEqual({minute for minute, _ in counts}, {START_MS // 60_000, START_MS // 60_000 + 1})
+
+    def test_counters_are_summed_over_items_and_pages(self):
+        minute = "2022-12-27T16:50Z"
+        pages = [
+            {"Items": [{"bucket": {"S": "layout"}, "#p": {"N": "9"}}], "LastEvaluatedKey": {}},
+            {"Items": [{"bucket": {"S": f"{minute}#{number}"}, "last_offset": {"N": "7"}, "#p": {"N": "2"}} for number in (0, 4)]},
+        ]
+
+        class Table:
+            def call(self, operation, request):
+                return pages["ExclusiveStartKey" in request]
+
+        self.assertEqual(soak.counters(Table()), {(START_MS // 60_000, "p"): 4})
 
 
 if __name__ == "__main__":
