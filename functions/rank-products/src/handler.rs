@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use aws_sdk_dynamodb::Client;
 use hot_products::{
     Clock, Minute, Shard, Snapshot, UnixMillis, Window,
-    healing::{LateClicks, MAX_LOOKBACK, RankingRecord, next_group, plan},
+    healing::{LateClicks, Lifetimes, MAX_LOOKBACK, RankingRecord, RankingRecords, next_group, plan},
     metrics::{self, Unit},
     ranking::{Ranking, RankingContext},
     schedule,
@@ -163,16 +163,19 @@ impl<B: ReadBucket> RankProducts<B> {
             return Err(self.expired(due));
         }
         let counted_since = self.counters.check_layout().await?;
-        let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
-        let oldest = lifetimes.oldest_complete(now).max(lookback).min(due);
+        // A backfill ranks no other windows.
+        let oldest = if request.is_backfill() { due } else { oldest_planned(due, now, lifetimes) };
         // Before the counters: what is noted later is compared with what this run has known.
         let late = self.counters.late_clicks(oldest, due).await?;
-        let mut records = self.snapshots.rankings(oldest, due).await?;
-        // Windows of which nothing is known were missed if they were due since the first click was counted. Older ones only
-        // have clicks that were late, and notes of them.
-        let before = counted_since.map(schedule::last_ranked);
-        if let Some(before) = before.filter(|before| records.keys().next().is_none_or(|first| first > before)) {
-            records.insert(before, RankingRecord::default());
+        let mut records = RankingRecords::new();
+        if !request.is_backfill() {
+            records = self.snapshots.rankings(oldest, due).await?;
+            // Windows of which nothing is known were missed if they were due since the first click was counted. Older ones only
+            // have clicks that were late, and notes of them.
+            let before = counted_since.map(schedule::last_ranked);
+            if let Some(before) = before.filter(|before| records.keys().next().is_none_or(|first| first > before)) {
+                records.insert(before, RankingRecord::default());
+            }
         }
 
         let mut run = Run { late, read: BucketRead::default(), write_units: 0, finals: 0 };
@@ -269,6 +272,12 @@ impl<B: ReadBucket> RankProducts<B> {
         }
         Ok(snapshots)
     }
+}
+
+/// The oldest window that a scheduled run may rank again.
+fn oldest_planned(due: Window, now: UnixMillis, lifetimes: Lifetimes) -> Window {
+    let lookback = Window::ended_by(due.end().minus(MAX_LOOKBACK));
+    lifetimes.oldest_complete(now).max(lookback).min(due)
 }
 
 /// What a run knows and has consumed.
