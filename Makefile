@@ -15,7 +15,7 @@ FUZZ := target/tools/bin/cargo-fuzz
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Replay a sample of clicks and print the hot products
@@ -50,6 +50,14 @@ test-browser: $(VENV)/browser/.installed ## Test the page in Chromium; writes sc
 chaos: ## Test counting under injected faults; N=10000 schedules, or SEED=28 to repeat one
 	$(CARGO) build $(ALL)
 	$(if $(N),N=$(N)) $(if $(SEED),SEED=$(SEED)) $(CARGO) test $(ALL) --test chaos
+
+# As above, and the previous release is that of tests/previous-release. Needs its commit, from this clone or from its origin.
+.PHONY: test-versions
+test-versions: ## Test two releases that take turns on one stream, under injected faults; minutes
+	$(CARGO) build $(ALL) --bin count-clicks --bin rank-products
+	$(PYTHON) tests/previous.py
+	PREVIOUS=$(abspath $(or $(CARGO_TARGET_DIR),target))/previous/debug N=$(or $(N),50) $(if $(SEED),SEED=$(SEED)) \
+		$(CARGO) test $(ALL) --test chaos
 
 .PHONY: model
 model: ## Check the models of counting and healing in larger scopes; takes minutes and some GB

@@ -9,6 +9,8 @@
 //!
 //! One in eight is about [healing]: both functions run in this process, with a clock that moves by hours.
 //!
+//! With `PREVIOUS`, two [versions] take turns on one stream: this one, and the binaries of the previous release.
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `SEED` | run only this schedule, and print what happens |
@@ -18,6 +20,7 @@
 //! | `HEALING_EVERY` | one in this many schedules is about healing, 8 |
 //! | `FAIL_FAST` | if set, stop at the first failure |
 //! | `ENGINE_URL` | a DynamoDB endpoint, instead of an embedded DynamoDB for each schedule |
+//! | `PREVIOUS` | a folder with the functions of the previous release, as `make test-versions` builds them |
 //!
 //! The test runs the `count-clicks` that `cargo build --workspace` has built; `cargo test --test chaos` does not build it.
 //!
@@ -41,6 +44,8 @@ mod proxy;
 mod report;
 #[path = "chaos/schedule.rs"]
 mod schedule;
+#[path = "chaos/versions.rs"]
+mod versions;
 
 use std::{env, process::ExitCode, str::FromStr, time::Duration};
 
@@ -55,6 +60,7 @@ use tokio::{runtime::Builder, time::timeout};
 use self::{
     report::Tally,
     schedule::{Engine, ScheduleResult, run},
+    versions::Versions,
 };
 
 /// After this time a schedule has failed: much longer than any takes on a busy machine.
@@ -87,12 +93,17 @@ async fn main() -> ExitCode {
     let healing_every = setting("HEALING_EVERY").unwrap_or(HEALING_EVERY);
     let count = if replayed.is_some() { 1 } else { setting("N").unwrap_or(default) };
     println!("\nrunning {count} fault schedules, seeds {first} to {}", first + count - 1);
+    let versions = Versions::new(setting("PREVIOUS"));
+    if versions.are_two() && !versions.share_tables().await {
+        println!("test result: ok. The versions share no tables, and each refuses those of the other.\n");
+        return ExitCode::SUCCESS;
+    }
 
     let mut sum = Tally::default();
     let (mut done, mut failed) = (0_u64, Vec::new());
     let mut schedules = stream::iter(first..first + count)
         .map(|seed| {
-            let engine = engine.clone();
+            let (engine, versions) = (engine.clone(), versions.clone());
             async move {
                 let verbose = replayed.is_some();
                 let schedule = if seed.is_multiple_of(healing_every) {
@@ -102,7 +113,7 @@ async fn main() -> ExitCode {
                         runtime.block_on(async { timeout(STUCK, healing::run(seed, &engine, verbose)).await })
                     })
                 } else {
-                    tokio::spawn(async move { timeout(STUCK, run(seed, &engine, verbose)).await })
+                    tokio::spawn(async move { timeout(STUCK, run(seed, &engine, versions, verbose)).await })
                 };
                 let outcome = match schedule.await {
                     Ok(Ok(outcome)) => outcome,
@@ -132,7 +143,7 @@ async fn main() -> ExitCode {
 
     println!("\n{:<42} {done:>10}\n{sum}{:<42} {:>10}", "schedules", "miscounts", failed.len());
     // A few schedules may lack some kinds.
-    let shortfalls = if done < ENOUGH { Vec::new() } else { sum.shortfalls(done) };
+    let shortfalls = if done < ENOUGH { Vec::new() } else { sum.shortfalls(done, versions.are_two()) };
     for shortfall in &shortfalls {
         println!("too few {shortfall}");
     }

@@ -71,6 +71,13 @@ pub struct Delivery {
     pub redelivered: u64,
 }
 
+impl Delivery {
+    /// The numbers of the partitions that it has records of.
+    pub fn partitions(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|part| part.source)
+    }
+}
+
 /// The size and load of a topic and its consumer group.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -48,6 +49,8 @@ pub struct Function {
 
 #[derive(Debug)]
 struct Runtime {
+    /// The name of the deployed function.
+    name: String,
     next: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
     send: mpsc::Sender<Invocation>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Ended>>>,
@@ -62,24 +65,25 @@ struct Invocation {
 }
 
 impl Function {
-    /// Starts the binary `count-clicks` with the environment variables of Lambda and `settings`.
-    pub async fn start(settings: &[(&str, String)], verbose: bool) -> Self {
+    /// Starts the function `binary` with the environment variables of Lambda and `settings`.
+    pub async fn start(binary: &Path, settings: &[(&str, String)], verbose: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for the Runtime API");
         let address = listener.local_addr().expect("the Runtime API's address");
         let (send, next) = mpsc::channel(1);
-        let runtime = Arc::new(Runtime { next: next.into(), send, waiting: Mutex::default() });
+        let name = format!("hot-products-{}", binary.file_name().unwrap_or_default().display());
+        let runtime = Arc::new(Runtime { name, next: next.into(), send, waiting: Mutex::default() });
         let server = tokio::spawn(serve(listener, Arc::clone(&runtime)));
         let output = || if verbose { Stdio::inherit() } else { Stdio::null() };
-        let child = Command::new(hot_products_tests::binary("count-clicks"))
+        let child = Command::new(binary)
             .env_clear()
-            .envs(environment(address))
+            .envs(environment(address, &runtime.name))
             .envs(settings.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(output())
             .stderr(output())
             .kill_on_drop(true)
-            .spawn()
-            .expect("count-clicks starts");
+            .spawn();
+        let child = child.unwrap_or_else(|error| panic!("can't start {}: {error}", binary.display()));
         Self { child, runtime, server, invocations: 0 }
     }
 
@@ -130,13 +134,13 @@ impl Drop for Function {
 }
 
 /// The variables that Lambda sets (AWS Lambda Developer Guide, "Defined runtime environment variables").
-fn environment(runtime_api: SocketAddr) -> [(&'static str, String); 10] {
+fn environment(runtime_api: SocketAddr, name: &str) -> [(&'static str, String); 10] {
     [
         ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string()),
-        ("AWS_LAMBDA_FUNCTION_NAME", "hot-products-count-clicks".into()),
+        ("AWS_LAMBDA_FUNCTION_NAME", name.to_owned()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512".into()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".into()),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hot-products-count-clicks".into()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "2022/12/27/[$LATEST]0".into()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into()),
         ("AWS_REGION", "us-east-1".into()),
@@ -170,7 +174,7 @@ async fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Result<Res
                 .header("lambda-runtime-deadline-ms", SystemClock.now().plus(invocation.time).0)
                 .header(
                     "lambda-runtime-invoked-function-arn",
-                    "arn:aws:lambda:us-east-1:123456789012:function:hot-products-count-clicks",
+                    format!("arn:aws:lambda:us-east-1:123456789012:function:{}", runtime.name),
                 )
                 .header("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0")
                 .header("content-type", "application/json")

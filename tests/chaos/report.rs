@@ -102,6 +102,12 @@ tally! {
     records: "records produced",
     /// Batches that were sent to a function, one per invocation.
     batches: "batches",
+    /// With two versions: batches that this version got.
+    by_present: "  of these, to this version",
+    /// With two versions: batches that the previous release got.
+    by_previous: "  of these, to the previous release",
+    /// With two versions: how often a partition's batch went to the other version than the one before.
+    handovers: "  of these, after the other version",
     /// Records in batches that had been in an earlier batch.
     redelivered: "redelivered records",
     /// Invocations that ended with an error.
@@ -162,6 +168,8 @@ tally! {
     healed: "windows healed",
     /// Windows with a final snapshot.
     finals: "windows final",
+    /// With two versions: windows that one of them ranked, and the other accepted.
+    shared_windows: "windows ranked by one of two versions",
     /// Counters that differ from the group-by.
     wrong_counters: "wrong counters",
     /// Windows that are not final at the end, or differ from the group-by.
@@ -219,20 +227,29 @@ const LEAST: [(&str, Figure, u64); 22] = [
     ("windows final", |tally| tally.finals, 180),
 ];
 
+/// The minimums of schedules with two versions, half of what they reach.
+const LEAST_OF_VERSIONS: [(&str, Figure, u64); 4] = [
+    ("batches to this version", |tally| tally.by_present, 2_000),
+    ("batches to the previous release", |tally| tally.by_previous, 2_000),
+    ("batches after the other version", |tally| tally.handovers, 1_000),
+    ("windows ranked by one of two versions", |tally| tally.shared_windows, 1_500),
+];
+
 impl Tally {
     /// Counts a fault.
     pub fn fault(&mut self, fault: Fault) {
         self.faults[fault as usize] += 1;
     }
 
-    /// The counters that are too low after `schedules` schedules. Without this check, a harness that injects nothing would
-    /// pass.
-    pub fn shortfalls(&self, schedules: u64) -> Vec<String> {
+    /// The counters that are too low after `schedules` schedules, perhaps with two versions. Without this check, a harness
+    /// that injects nothing would pass.
+    pub fn shortfalls(&self, schedules: u64, two_versions: bool) -> Vec<String> {
         let faults = Fault::ALL.iter().zip(self.faults).map(|(fault, count)| {
             let kills = matches!(fault, Fault::KillBefore | Fault::KillAfter);
             (fault.name(), count, if kills { LEAST_KILLS } else { LEAST_FAULTS })
         });
-        let figures = LEAST.iter().map(|(name, figure, least)| (*name, figure(self), *least));
+        let of_versions = if two_versions { LEAST_OF_VERSIONS.as_slice() } else { &[] };
+        let figures = LEAST.iter().chain(of_versions).map(|(name, figure, least)| (*name, figure(self), *least));
         let short = |(name, found, least): (&str, u64, u64)| {
             // Rounded up, so that at least one is required.
             let least = (least * schedules).div_ceil(LEAST_OF);

@@ -25,10 +25,11 @@ use tokio::sync::{oneshot, watch};
 use super::{
     capacity::Ceiling,
     dice::{chance, dice},
-    kafka::{Group, Kafka, Load, MINUTES},
+    kafka::{Delivery, Group, Kafka, Load, MINUTES},
     lambda::{Ended, Function},
     proxy::{Proxy, Rates, Running, Setup, Turn},
     report::{Fault, Tally},
+    versions::{Version, Versions},
 };
 
 /// An invocation's time, without what the function keeps for its response.
@@ -189,12 +190,15 @@ struct Schedule {
     /// Changes with every change of `kafka`.
     changed: watch::Sender<u64>,
     proxy: Arc<Proxy>,
+    versions: Versions,
+    /// The version that got the last batch of each partition.
+    last_versions: Mutex<HashMap<usize, Version>>,
     invocations: Mutex<u64>,
     wrong: Mutex<Vec<String>>,
 }
 
-/// Runs the schedule `seed`.
-pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
+/// Runs the schedule `seed` with one or two versions of the functions.
+pub async fn run(seed: u64, engine: &Engine, versions: Versions, verbose: bool) -> ScheduleResult {
     let (embedded, endpoint, run) = engine.open().await;
     let plan = Plan::draw(seed);
     // Whole minutes, neither too old nor too far ahead during the schedule.
@@ -230,9 +234,17 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
         rebalance,
     });
     proxy.log(|| format!("seed {seed}: {plan:#?}"));
-    let schedule =
-        Schedule { seed, plan, kafka, changed, proxy, invocations: Mutex::default(), wrong: Mutex::default() };
-    let schedule = Arc::new(schedule);
+    let schedule = Arc::new(Schedule {
+        seed,
+        plan,
+        kafka,
+        changed,
+        proxy,
+        versions,
+        last_versions: Mutex::default(),
+        invocations: Mutex::default(),
+        wrong: Mutex::default(),
+    });
 
     let pollers: Vec<_> =
         (0..schedule.plan.pollers).map(|poller| tokio::spawn(Arc::clone(&schedule).poll(poller))).collect();
@@ -242,6 +254,10 @@ pub async fn run(seed: u64, engine: &Engine, verbose: bool) -> ScheduleResult {
     schedule.proxy.finish().await;
     schedule.compare(&endpoint, base).await;
     if let Some(embedded) = embedded {
+        // In other tables, other schedules have clicks of the same minutes.
+        if schedule.versions.are_two() && !schedule.gave_up() {
+            schedule.compare_rankings(&endpoint).await;
+        }
         embedded.stop().await.expect("the embedded DynamoDB stops");
     }
     let mut tally = schedule.proxy.tally.lock().expect("no panic").clone();
@@ -257,7 +273,8 @@ impl Schedule {
     async fn poll(self: Arc<Self>, poller: usize) {
         let (address, line) = self.proxy.open(poller);
         let settings = self.settings(&format!("http://{address}"));
-        let mut function: Option<Function> = None;
+        // An instance of each version.
+        let mut functions: [Option<Function>; Version::ALL.len()] = Default::default();
         let mut failures_when_calm = 0;
         let mut changed = self.changed.subscribe();
         for number in 0.. {
@@ -304,6 +321,8 @@ impl Schedule {
             let (kill, killed) = oneshot::channel();
             *self.proxy.running[poller].lock().expect("no panic") =
                 Running { turn: turn.map(|turn| (turn_at, turn)), kill: Some(kill), ..Running::default() };
+            let version = self.version(&batch, poller, number);
+            let function = &mut functions[version as usize];
             if self.plan.new_instances
                 && let Some(mut old) = function.take()
             {
@@ -311,7 +330,8 @@ impl Schedule {
             }
             if function.as_mut().is_none_or(Function::is_gone) {
                 self.count(|tally| tally.processes += 1);
-                function = Some(Function::start(&settings, self.proxy.verbose).await);
+                let binary = self.versions.binary(version, "count-clicks");
+                *function = Some(Function::start(&binary, &settings, self.proxy.verbose).await);
             }
             let function = function.as_mut().expect("it was just started");
             let ended = function.invoke(Bytes::copy_from_slice(&batch.event), ANSWER_TIME + time, killed).await;
@@ -340,10 +360,26 @@ impl Schedule {
             }
             self.changed.send_modify(|changes| *changes += 1);
         }
-        if let Some(mut function) = function {
+        for mut function in functions.into_iter().flatten() {
             function.kill().await;
         }
         line.abort();
+    }
+
+    /// The version that gets `batch`, the invocation `number` of `poller`.
+    fn version(&self, batch: &Delivery, poller: usize, number: u64) -> Version {
+        let version = self.versions.of(self.seed, poller, number);
+        if self.versions.are_two() {
+            self.proxy.log(|| format!("poller {poller}: batch {number} goes to {version}"));
+            let mut last = self.last_versions.lock().expect("no panic");
+            let before: Vec<_> = batch.partitions().filter_map(|partition| last.insert(partition, version)).collect();
+            self.count(|tally| {
+                let batches = if version == Version::Present { &mut tally.by_present } else { &mut tally.by_previous };
+                *batches += 1;
+                tally.handovers += u64::from(before.into_iter().any(|before| before != version));
+            });
+        }
+        version
     }
 
     fn settings(&self, endpoint: &str) -> Vec<(&'static str, String)> {
@@ -461,6 +497,19 @@ impl Schedule {
         let noted = noted(&client, base).await;
         if noted < clicks {
             self.wrong(format!("{noted} late clicks are noted, of {clicks}"));
+        }
+    }
+
+    /// Compares the snapshots of both versions with a group-by of the produced records.
+    async fn compare_rankings(&self, endpoint: &str) {
+        let counts = {
+            let kafka = self.kafka.lock().expect("no panic");
+            let records = kafka.sources.iter().flat_map(|source| &source.log);
+            group(records.map(|(_, value)| value.as_deref().unwrap_or_default())).counts
+        };
+        match self.versions.compare_rankings(self.seed, endpoint, &counts).await {
+            Ok(windows) => self.count(|tally| tally.shared_windows += windows),
+            Err(difference) => self.wrong(difference),
         }
     }
 
