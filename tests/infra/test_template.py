@@ -162,6 +162,11 @@ SETTINGS = {
     "CountClicksFunction": {
         "COUNTERS_TABLE": "hot-products-minute-counters",
         "REJECTS_TABLE": "hot-products-rejected-events",
+        "EVENT_TIME_FIELD": "event_time",
+        "EVENT_TIME_UNIT": "ms",
+        "PRODUCT_FIELD": "product_id",
+        "INTEGER_PRODUCT_IDS": "false",
+        "ACTION_FIELD": "action",
         "COUNTED_ACTIONS": "click",
         "MAX_EVENT_AGE": "24h",
         "RETENTION": "26h",
@@ -566,8 +571,6 @@ class Template(unittest.TestCase):
         self.assertEqual(["StartingPosition=AT_TIMESTAMP needs StartingPositionTimestamp."], broken)
 
     def test_events_of_another_shape(self):
-        variables = self.stack.properties("CountClicksFunction")["Environment"]["Variables"]
-        self.assertEqual(("event_time", "ms", "product_id"), tuple(variables[n] for n in ("EVENT_TIME_FIELD", "EVENT_TIME_UNIT", "PRODUCT_FIELD")))
         shape = {"EventTimeField": "payload.ts", "EventTimeUnit": "s", "ProductField": "payload.item_id", "ActionField": "behavior"}
         stack = Stack(**shape, IntegerProductIds="true", FilterField="behavior", CountedActions="pv,buy")
         variables = stack.properties("CountClicksFunction")["Environment"]["Variables"]

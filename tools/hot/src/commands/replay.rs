@@ -35,8 +35,8 @@ Examples:
   hot generate --events 30000 --products 500 --minutes 90 | hot replay -
   hot replay events/clicks.jsonl --partitions 12 --batch-size 500 --json
 
-Lines such as {\"v\": {\"item_id\": \"a7\", \"ts\": 1511544070}}, each of which counts:
-  hot replay views.jsonl --event-time-field v.ts --event-time-unit s --product-field v.item_id --action-field none";
+Lines such as {\"item\": {\"id\": \"a7\"}, \"ts\": 1511544070}, each of which counts:
+  hot replay - --event-time-field ts --event-time-unit s --product-field item.id --action-field none";
 
 /// Run a file of events through the functions, and print the hot products
 ///
