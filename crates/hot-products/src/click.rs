@@ -182,7 +182,7 @@ impl<'a> Event<'a> {
 }
 
 /// The text of a field; `mistyped` is the error if it is not a string.
-fn text_of<'a>(json: Option<&'a str>, mistyped: Reason) -> Result<Option<Text<'a>>, Reason> {
+fn text_of(json: Option<&str>, mistyped: Reason) -> Result<Option<Text<'_>>, Reason> {
     match json.map(|json| (json, serde_json::from_str(json))) {
         None => Ok(None),
         Some((_, Ok(text))) => Ok(Some(text)),

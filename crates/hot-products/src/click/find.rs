@@ -50,7 +50,7 @@ type Found<'a> = [Option<&'a str>; FIELDS];
 #[derive(Clone, Copy)]
 struct Paths<'p>([Option<&'p [String]>; FIELDS]);
 
-impl<'p> Paths<'p> {
+impl Paths<'_> {
     /// Where to look in the field `name` of the object. An empty path means that the field itself is wanted.
     fn within(self, name: &[u8]) -> Self {
         Self(self.0.map(|path| {
@@ -285,8 +285,8 @@ mod tests {
         for (name, node) in object {
             let mut text = json!(name).to_string();
             if roll(4) == 0 {
-                text = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-                text = format!("\"{text}\"");
+                let escapes: Vec<_> = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+                text = format!("\"{}\"", escapes.concat());
             }
             match roll(4) {
                 0 => fields.push(format!("{text}:{}", odd[roll(6)])),
