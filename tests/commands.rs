@@ -190,6 +190,103 @@ fn the_table_shows_the_totals_and_minutes_shows_the_clicks_of_each_minute() {
     assert_eq!(found, groups.counts);
 }
 
+/// The reader of a shape's events: time, product and action.
+type Reader = fn(&Value) -> Option<(i64, String, String)>;
+
+/// A shape of events: the options that say so, how to write an event of the default shape in it, and how to read it.
+struct Shape {
+    options: &'static [&'static str],
+    write: fn(&Value) -> Value,
+    read: Reader,
+}
+
+fn millis(event: &Value) -> i64 {
+    event["event_time"].as_i64().expect("a time")
+}
+
+/// The product's number.
+fn number(event: &Value) -> u64 {
+    event["product_id"].as_str().and_then(|id| id.strip_prefix('p')?.parse().ok()).expect("a product such as p7")
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape {
+        options: &[
+            "--event-time-field=payload.ts",
+            "--event-time-unit=s",
+            "--product-field=payload.item_id",
+            "--integer-product-ids",
+            "--action-field=payload.behavior",
+            "--counted-actions=pv,fav",
+        ],
+        write: |event| {
+            let behavior = if event["action"] == "click" { ["pv", "fav"][(number(event) % 2) as usize] } else { "buy" };
+            // Of one product, the id is an integer in some events and a string in others.
+            let id = if millis(event) % 3 == 0 { json!(number(event).to_string()) } else { json!(number(event)) };
+            json!({
+                "source": "web-3",
+                "payload": { "user": { "id": "u_1" }, "item_id": id, "behavior": behavior, "ts": millis(event) / 1000 },
+                "ts": 7, "item_id": "x",
+            })
+        },
+        read: |event| {
+            let event = &event["payload"];
+            let product = event["item_id"].as_str().map_or_else(|| event["item_id"].to_string(), str::to_owned);
+            let action = if event["behavior"] == "buy" { "other" } else { "click" };
+            Some((event["ts"].as_i64()? * 1000, product, action.to_owned()))
+        },
+    },
+    Shape {
+        options: &["--event-time-field=@timestamp", "--event-time-unit=rfc3339", "--action-field=none"],
+        write: |event| {
+            let time = chrono::DateTime::from_timestamp_millis(millis(event)).expect("a time");
+            let time = time.with_timezone(&chrono::FixedOffset::east_opt(5_400).expect("an offset"));
+            json!({ "@timestamp": time.to_rfc3339(), "product_id": event["product_id"], "action": 7 })
+        },
+        read: |event| {
+            let time = chrono::DateTime::parse_from_rfc3339(event["@timestamp"].as_str()?).ok()?;
+            Some((time.timestamp_millis(), event["product_id"].as_str()?.to_owned(), "click".to_owned()))
+        },
+    },
+    Shape {
+        options: &["--event-time-field=at", "--event-time-unit=us", "--product-field=item.id"],
+        write: |event| {
+            let micros = millis(event) * 1000 + 999;
+            json!({ "at": micros, "item": { "id": event["product_id"] }, "action": event["action"] })
+        },
+        read: |event| {
+            let product = event["item"]["id"].as_str()?.to_owned();
+            Some((event["at"].as_i64()? / 1000, product, event["action"].as_str()?.to_owned()))
+        },
+    },
+];
+
+#[test]
+fn events_of_other_shapes_are_counted_as_a_group_by_counts_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let usual = generated(folder.path(), &["--disorder", "45s"]);
+    let events: Vec<Value> =
+        lines(&usual).iter().map(|line| serde_json::from_slice(line).expect("an event is JSON")).collect();
+    for Shape { options, write, read } in SHAPES {
+        let file = folder.path().join("other.jsonl");
+        let mut text: Vec<u8> = events.iter().flat_map(|event| format!("{}\n", write(event)).into_bytes()).collect();
+        // Events of the default shape are rejected.
+        let first = fs::read(&usual).expect("the file is there");
+        let rejected = first.split_inclusive(|byte| *byte == b'\n').take(7).collect::<Vec<_>>().concat();
+        text.extend(&rejected);
+        fs::write(&file, text).expect("a file can be written");
+
+        let groups = group_by::group_as(lines(&file).iter().map(Vec::as_slice), read);
+        assert!(groups.clicks > 4_000 && groups.counts.values().flatten().count() > 1_000, "{}", groups.clicks);
+        let (snapshots, summary, stderr) = replay(&file, &[&["--top", "20"][..], options].concat());
+        assert_equals_group_by(&snapshots, &groups, 20);
+        assert_eq!((&summary["records"], &summary["counted"]), (&6_007.into(), &groups.clicks.into()), "{options:?}");
+        assert_eq!((&summary["ignored"], &summary["rejected"]), (&groups.others.into(), &7.into()), "{options:?}");
+        assert!(stderr.contains("7 records not counted, missing_"), "{stderr}");
+        assert!(stderr.contains("first in line 6001"), "{stderr}");
+    }
+}
+
 #[test]
 fn minutes_shows_every_minute_of_a_file_of_many_hours() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -341,6 +438,14 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         (&["replay", "-", "--top", "0"], 2, "give a whole number from 1 to 1000"),
         (&["replay", "-", "--settle", "soon"], 2, "--settle"),
         (&["replay", "-", "--json", "--minutes"], 2, "cannot be used with"),
+        (&["replay", "-", "--event-time-unit", "ns"], 2, "give ms, s, us or rfc3339"),
+        (&["replay", "-", "--action-field", "payload..type"], 2, "give the name of a field"),
+        (
+            &["replay", "-", "--event-time-field", "a", "--product-field", "a.id"],
+            1,
+            "the product id can't be in a.id if the event time is in a: give fields of which none is in another",
+        ),
+        (&[&AUDIT[..], &["--product-field", "action"]].concat(), 1, "the action can't be in action if the product id"),
         (&["generate", "--events", "1", "--products", "0", "--minutes", "1"], 2, "--products"),
         (&["generate", "--events", "1", "--products", "1", "--minutes", "1", "--zipf=-1"], 2, "--zipf"),
         (&["top", "--at", "yesterday"], 2, "RFC 3339"),

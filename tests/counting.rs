@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use count_clicks::{CountClicks, CountError, CountSettings, CountSummary};
 use futures_util::future::join_all;
 use hot_products::{
-    Bucket, Clock, ManualClock, Reason, Shard, TopicPartition, UnixMillis,
+    Bucket, Clock, EventShape, ManualClock, Reason, Shard, TopicPartition, UnixMillis,
     rejects::BatchRejects,
     store::{CountersTable, RejectsPage, RejectsTable},
 };
@@ -601,7 +601,7 @@ fn concurrent_deliveries_and_full_items_lose_no_rejected_record() {
     let source = TopicPartition::new(&format!("concurrent{}-0", function.start), None);
     let rejects = |offsets: &mut dyn Iterator<Item = i64>| {
         let mut rejects = BatchRejects::default();
-        offsets.for_each(|offset| rejects.push(offset, Reason::NotJson, Some(b"x")));
+        offsets.for_each(|offset| rejects.push(offset, Reason::NotJson, Some(b"x"), &EventShape::default()));
         rejects
     };
     let put = async |rejects: BatchRejects| {

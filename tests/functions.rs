@@ -30,7 +30,8 @@ struct Functions {
 }
 
 impl Functions {
-    fn start() -> Self {
+    /// Starts them with settings besides those in `events/local.env`.
+    fn start(settings: &[(&str, &str)]) -> Self {
         let dynamodb = HotDynamoDb::start(&[]);
         let log = tempfile::tempdir().expect("a folder for the log");
         let port = free_port();
@@ -38,7 +39,8 @@ impl Functions {
         command
             .args(["watch", "--ignore-changes", "--invoke-address", "127.0.0.1", "--env-file", "events/local.env"])
             .args(["--invoke-port", &port.to_string()])
-            .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={}", dynamodb.endpoint())]);
+            .args(["--env-var", &format!("AWS_ENDPOINT_URL_DYNAMODB={}", dynamodb.endpoint())])
+            .args(settings.iter().flat_map(|(name, value)| ["--env-var".to_owned(), format!("{name}={value}")]));
         let mut watch = Process::start("cargo lambda watch", &command, &log.path().join("log"));
         watch.listens(port);
         Self { port, dynamodb, watch, _log: log }
@@ -184,7 +186,7 @@ fn snapshot(groups: &Groups) -> Value {
 
 #[test]
 fn the_samples_go_through_the_functions_to_the_board() {
-    let functions = Functions::start();
+    let functions = Functions::start(&[]);
 
     let first = values("msk-batch.json");
     let expected = group(&first);
@@ -278,6 +280,66 @@ fn the_samples_go_through_the_functions_to_the_board() {
     assert_eq!(missing, [], "an alarm or the dashboard uses a metric that no function logs");
 }
 
+#[test]
+fn a_topic_of_another_shape_goes_through_the_functions_to_the_board() {
+    let functions = Functions::start(&[
+        ("EVENT_TIME_FIELD", "payload.ts"),
+        ("EVENT_TIME_UNIT", "s"),
+        ("PRODUCT_FIELD", "payload.item_id"),
+        ("INTEGER_PRODUCT_IDS", "true"),
+        ("ACTION_FIELD", "payload.behavior"),
+        ("COUNTED_ACTIONS", "pv"),
+    ]);
+    let mut event = sample("msk-batch.json");
+    let records = event["records"]["clicks-0"].as_array_mut().expect("records");
+    let (first, start) = (records[0].clone(), WINDOW_END / 1000 - 1800);
+    let mut values: Vec<Value> = (0..90)
+        .map(|number| {
+            let behavior = if number % 9 == 0 { "buy" } else { "pv" };
+            let payload =
+                json!({"item_id": number % 7, "behavior": behavior, "ts": start + number * 20, "user": "u_1"});
+            json!({"meta": {"ts": 1}, "payload": payload})
+        })
+        .collect();
+    values.push(json!({"payload": {"item_id": 7.5, "behavior": "pv", "ts": start}}));
+    values.push(json!({"payload": {"item_id": 3, "behavior": "pv"}}));
+    *records = (1_000..)
+        .zip(&values)
+        .map(|(offset, value)| {
+            let mut record = first.clone();
+            record["offset"] = offset.into();
+            record["value"] = STANDARD.encode_to_string(value.to_string()).into();
+            record
+        })
+        .collect();
+    let all = event["records"].as_object_mut().expect("records by source");
+    all.retain(|source, _| source == "clicks-0");
+
+    let lines: Vec<Vec<u8>> = values.iter().map(|value| value.to_string().into_bytes()).collect();
+    let expected = group_by::group_as(lines.iter().map(Vec::as_slice), |event| {
+        let event = &event["payload"];
+        let action = if event["behavior"] == "pv" { "click" } else { "other" };
+        Some((event["ts"].as_i64()? * 1000, event["item_id"].as_i64()?.to_string(), action.to_owned()))
+    });
+    assert_eq!((expected.clicks, expected.others, expected.broken), (80, 10, 2));
+
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), event.to_string()).expect("the file is writable");
+    let output = functions.invoke("count-clicks", &["--data-file", file.path().to_str().expect("a Unicode path")]);
+    let answer: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!((&answer["counted"], &answer["ignored"], &answer["rejected"]), (&json!(80), &json!(10), &json!(2)));
+    assert_eq!(answer["rejected_by_reason"], json!({"mistyped_product_id": 1, "missing_event_time": 1}));
+    assert_eq!(functions.answer("rank-products", "schedule.json")["total_clicks"], expected.clicks);
+    let top = functions.top();
+    assert_eq!(top["products"], snapshot(&expected)["products"]);
+    assert_eq!(top["clicks_per_minute"], snapshot(&expected)["clicks_per_minute"]);
+
+    let rejects = hot(["rejects", "--since", "1h", "--endpoint-url", functions.dynamodb.endpoint()]).output();
+    let rejects = String::from_utf8(rejects.expect("hot runs").stdout).expect("text");
+    assert!(rejects.contains("payload.item_id 7.5") && !rejects.contains("u_1"), "{rejects}");
+}
+
 /// The output of the function `name`, started with only these environment variables.
 fn start(name: &str, environment: &[(&str, &str)]) -> String {
     let output = Command::new(binary(name))
@@ -307,6 +369,20 @@ fn a_function_does_not_start_with_a_wrong_setting_and_names_it() {
     }
     let message = start("count-clicks", &with("SOURCE_EPOCH", "first"));
     assert!(message.contains("SOURCE_EPOCH") && message.contains("whole number from 1"), "{message}");
+    for (name, value, problem) in [
+        ("EVENT_TIME_FIELD", "payload.", "give the name of a field"),
+        ("EVENT_TIME_UNIT", "minutes", "give ms, s, us or rfc3339"),
+        (
+            "PRODUCT_FIELD",
+            "event_time.id",
+            "the product id can't be in event_time.id if the event time is in event_time",
+        ),
+        ("INTEGER_PRODUCT_IDS", "yes", "give true or false"),
+        ("ACTION_FIELD", "product_id", "the action can't be in product_id if the product id is in product_id"),
+    ] {
+        let message = start("count-clicks", &with(name, value));
+        assert!(message.contains(&format!("{name} is")) && message.contains(problem), "{message}");
+    }
     let message = start("rank-products", &with("TOP_N", "many"));
     assert!(message.contains("TOP_N") && message.contains("from 1 to 1000"), "{message}");
     let message = start("rank-products", &environment[..4]);

@@ -1,5 +1,5 @@
 //! A plain group-by, which tests compare all counts with. It is independent of the product's code: a generic JSON parser
-//! reads the three fields, and a count is a number in a map.
+//! reads the three fields, and a count is a number in a map. Tests of other shapes of events say how they read them.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +29,19 @@ pub struct Groups {
 
 /// Groups lines, which may contain any bytes.
 pub fn group<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Groups {
+    group_as(lines, event)
+}
+
+/// Groups lines by what `event` reads from their JSON: event time in epoch milliseconds, product and action. `None` if the
+/// line is not an event; `click` is the action that counts.
+pub fn group_as<'a>(
+    lines: impl IntoIterator<Item = &'a [u8]>,
+    event: impl Fn(&Value) -> Option<(i64, String, String)>,
+) -> Groups {
     let mut groups = Groups::default();
     for line in lines {
         groups.lines += 1;
-        let Some((time, product, action)) = event(line) else {
+        let Some((time, product, action)) = serde_json::from_slice(line).ok().as_ref().and_then(&event) else {
             groups.broken += 1;
             groups.broken_at.push(groups.lines - 1);
             continue;
@@ -49,8 +58,7 @@ pub fn group<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Groups {
     groups
 }
 
-fn event(line: &[u8]) -> Option<(i64, String, String)> {
-    let event: Value = serde_json::from_slice(line).ok()?;
+fn event(event: &Value) -> Option<(i64, String, String)> {
     let product = event["product_id"].as_str().filter(|id| (1..=256).contains(&id.len()))?;
     Some((event["event_time"].as_i64()?, product.to_owned(), event["action"].as_str()?.to_owned()))
 }

@@ -10,7 +10,7 @@ use std::{
     fmt::Write as _,
     io::Write as _,
     ops::ControlFlow,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,9 @@ use count_clicks::{
     batch::{Cause, DecodedBatch},
 };
 use hot_products::{
-    Bucket, ManualClock, Minute, Policy, Snapshot, TopicPartition, UnixMillis, Window,
+    Bucket, Classification, EventShape, ManualClock, Minute, Policy, Reason, Snapshot, TopicPartition, UnixMillis,
+    Window,
+    click::{EventFields, TimeUnit},
     rejects::RejectedBatch,
     settings::Settings,
     store::{CountersTable, RejectsPage, RejectsTable, SnapshotsTable},
@@ -257,14 +259,43 @@ fn value(random: &mut ChaCha8Rng) -> (Vec<u8>, Fate) {
     (value, fate)
 }
 
+/// The usual policy, and one for events in an envelope.
+static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
+    let path = |text: &str| text.parse().expect("a path");
+    let (event_time, product) = (path("a.b.event_time"), path("a.b.product_id"));
+    let fields = EventFields { event_time, product, action: Some(path("a.b.action")) };
+    let shape = EventShape::new(fields, TimeUnit::Milliseconds, false).expect("a shape");
+    [Policy::default(), Policy { shape, ..Policy::default() }]
+});
+
+/// The class of a value. Plain JSON is read by code of its own: a line break before the value makes it JSON that
+/// `serde_json` reads, and changes nothing else.
+fn class<'a>(policy: &Policy, value: &'a [u8]) -> Classification<'a> {
+    let class = policy.classify(NOW, value);
+    let other = [b"\n", value].concat();
+    let is_same = class == policy.classify(NOW, &other);
+    assert!(is_same, "a line break before the value makes a difference: {}", String::from_utf8_lossy(value));
+    class
+}
+
+/// A value has the same class if it is in an envelope, where its fields are looked for.
+fn check_shapes(value: &[u8]) {
+    let [usual, enveloped] = &*POLICIES;
+    let expected = class(usual, value);
+    let envelope = [b"{\"event_time\":[],\"a\":{\"b\":0,\"b\":", value, b",\"action\":{}},\"b\":{}}"].concat();
+    let found = class(enveloped, &envelope);
+    let is_right = match expected {
+        Classification::Rejected(Reason::NotJson) => matches!(found, Classification::Rejected(_)),
+        Classification::Rejected(Reason::NotAnObject) => found == Classification::Rejected(Reason::MissingEventTime),
+        expected => found == expected,
+    };
+    assert!(is_right, "an envelope makes a difference: {found:?} for {}", String::from_utf8_lossy(value));
+}
+
 /// A record of an envelope, at `offset`.
 fn record(random: &mut ChaCha8Rng, offset: i64) -> (String, Fate) {
     let (value, mut fate) = value(random);
-    // As for events, see `decode`.
-    let policy = Policy::default();
-    let other = [b"\n", value.as_slice()].concat();
-    let is_same = policy.classify(NOW, &value) == policy.classify(NOW, &other);
-    assert!(is_same, "a line break before the value makes a difference: {}", String::from_utf8_lossy(&value));
+    check_shapes(&value);
     let base64 = STANDARD.encode_to_string(&value);
     let mut value = format!("\"{base64}\"");
     let mut extra = String::new();

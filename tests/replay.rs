@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use hot_products::{Snapshot, UnixMillis};
+use hot_products::{Policy, Snapshot, UnixMillis};
 use local_aws::embedded::Embedded;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +31,7 @@ async fn replay(lines: &str, remember: bool) -> (Vec<Snapshot>, SimulatorTotals)
     let embedded = Embedded::start(0, None).await.expect("DynamoDB starts");
     let options = SimulatorOptions {
         partitions: 2,
+        policy: Policy::default(),
         batch_size: 10,
         top: Some(20),
         settle: Duration::from_mins(1),

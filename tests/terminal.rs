@@ -15,7 +15,7 @@ use std::{
 use aws_sdk_dynamodb::Client;
 use count_clicks::{CountClicks, CountSettings};
 use hot_products::{
-    Clock, ManualClock, Reason, SystemClock, TopicPartition, UnixMillis, Window, rejects::BatchRejects,
+    Clock, EventShape, ManualClock, Reason, SystemClock, TopicPartition, UnixMillis, Window, rejects::BatchRejects,
     settings::Settings, store::RejectsTable, time::bound,
 };
 use hot_products_tests::process::{HotDynamoDb, Process, Terminal, free_port, hot, wait_for};
@@ -465,12 +465,12 @@ async fn rejects_are_listed_by_source_and_reason_with_samples_that_are_safe_on_a
 
     // More than one page: all pages are read, unless the caller stops.
     let table = RejectsTable::new(stack.client.clone(), TableNames::of(DEFAULT_STACK).rejects);
-    let mut rejects = BatchRejects::default();
+    let (mut rejects, shape) = (BatchRejects::default(), EventShape::default());
     for offset in 0..5 {
-        rejects.push(offset, Reason::NotJson, Some(&[b'x'; 1024]));
+        rejects.push(offset, Reason::NotJson, Some(&[b'x'; 1024]), &shape);
     }
     for offset in 5..1_000 {
-        rejects.push(offset, Reason::NotJson, None);
+        rejects.push(offset, Reason::NotJson, None, &shape);
     }
     for number in 0..300 {
         let source = TopicPartition::new(&format!("many-{number}"), None);

@@ -162,6 +162,11 @@ SETTINGS = {
     "CountClicksFunction": {
         "COUNTERS_TABLE": "hot-products-minute-counters",
         "REJECTS_TABLE": "hot-products-rejected-events",
+        "EVENT_TIME_FIELD": "event_time",
+        "EVENT_TIME_UNIT": "ms",
+        "PRODUCT_FIELD": "product_id",
+        "INTEGER_PRODUCT_IDS": "false",
+        "ACTION_FIELD": "action",
         "COUNTED_ACTIONS": "click",
         "MAX_EVENT_AGE": "24h",
         "RETENTION": "26h",
@@ -493,7 +498,19 @@ class Template(unittest.TestCase):
                 if before != after:
                     changed.add(parameter)
                 self.assertLessEqual(len(new[1]), 256)
-        self.assertLessEqual({"MaxEventAge", "SourceEpoch", "TopN", "BoardAccess", "Architecture", "Tracing"}, changed)
+        expected = {"MaxEventAge", "SourceEpoch", "TopN", "BoardAccess", "Architecture", "Tracing"}
+        expected |= {"EventTimeField", "EventTimeUnit", "ProductField", "IntegerProductIds", "ActionField"}
+        self.assertLessEqual(expected, changed)
+
+    def test_a_version_can_be_described_with_the_longest_settings(self):
+        longest = {"MaxEventAge": "1440000m", "Retention": "1560000m", "SourceEpoch": "9" * 9, "EventTimeUnit": "rfc3339"}
+        longest |= {"IntegerProductIds": "false", "Architecture": "x86_64", "Tracing": "xray"}
+        for name in ("EventTimeField", "ProductField", "ActionField", "CountedActions"):
+            longest[name] = name[0] * int(sam.load()["Parameters"][name]["MaxLength"])
+        stack = Stack(**longest)
+        (version,) = (n for n in stack.resources if without_hash(n) == "CountClicksFunctionVersion")
+        self.assertIn(longest["ActionField"], stack.properties(version)["Description"])
+        self.assertLessEqual(len(stack.properties(version)["Description"]), 256)
 
     def test_the_roles_may_trace_only_if_the_parameter_says_so(self):
         traced = Stack(Tracing="xray")
@@ -540,7 +557,7 @@ class Template(unittest.TestCase):
         stack = Stack(
             StartingPosition="AT_TIMESTAMP",
             StartingPositionTimestamp="1672131001",
-            FilterActions="true",
+            FilterField="action",
             CountedActions="click,view",
             MinimumPollers="2",
             MaximumPollers="6",
@@ -552,6 +569,32 @@ class Template(unittest.TestCase):
         self.assertEqual({"MinimumPollers": "2", "MaximumPollers": "6"}, source["ProvisionedPollerConfig"])
         broken = sam.Resolver(sam.load(), {"StartingPosition": "AT_TIMESTAMP"}).broken_rules()
         self.assertEqual(["StartingPosition=AT_TIMESTAMP needs StartingPositionTimestamp."], broken)
+
+    def test_events_of_another_shape(self):
+        shape = {"EventTimeField": "payload.ts", "EventTimeUnit": "s", "ProductField": "payload.item_id", "ActionField": "behavior"}
+        stack = Stack(**shape, IntegerProductIds="true", FilterField="behavior", CountedActions="pv,buy")
+        variables = stack.properties("CountClicksFunction")["Environment"]["Variables"]
+        expected = {"EVENT_TIME_FIELD": "payload.ts", "EVENT_TIME_UNIT": "s", "PRODUCT_FIELD": "payload.item_id"}
+        expected |= {"INTEGER_PRODUCT_IDS": "true", "ACTION_FIELD": "behavior", "COUNTED_ACTIONS": "pv,buy"}
+        self.assertLessEqual(expected.items(), variables.items())
+        (criterion,) = stack.properties("CountClicksFunctionClicks")["FilterCriteria"]["Filters"]
+        self.assertEqual({"value": {"behavior": ["pv", "buy"]}}, json.loads(criterion["Pattern"]))
+
+    def test_rules_refuse_fields_that_can_not_be_read_or_filtered_on(self):
+        def broken(**overrides):
+            return sam.Resolver(sam.load(), overrides).broken_rules()
+
+        for good in {}, {"ActionField": "none"}, {"FilterField": "action"}, {"ActionField": "type", "FilterField": "type"}:
+            self.assertEqual([], broken(**good), good)
+        for bad in (
+            {"FilterField": "behavior"},
+            {"ActionField": "payload.action", "FilterField": "action"},
+            {"ActionField": "none", "FilterField": "action"},
+            {"ActionField": "none", "FilterField": "none"},
+        ):
+            self.assertEqual(["FilterField"], [description.split()[0] for description in broken(**bad)], bad)
+        for one, other in ("EventTimeField", "ProductField"), ("EventTimeField", "ActionField"), ("ProductField", "ActionField"):
+            self.assertEqual([f"{one} and {other} must differ."], broken(**{one: "a.b", other: "a.b"}))
 
     def test_two_stacks_on_one_cluster_read_it_in_their_own_groups(self):
         template = sam.transform(sam.load())
@@ -595,6 +638,9 @@ class Template(unittest.TestCase):
             ("ConsumerGroupId", ["", "hot-products"], ["*", "a/b"]),
             ("SourceEpoch", ["", "1", "20"], ["0", "-1", "02", "x"]),
             ("CountedActions", ["click", "click,view"], ["", "click, view", ",", "click,"]),
+            ("ProductField", ["item_id", "payload.item-id", "@id", "a.b.c.d.e.f.g.h"], ["", "a..b", ".a", "a.", "a b", 'a"b', "a,b", "a.b.c.d.e.f.g.h.i"]),
+            # A pattern with a dot would match nothing, and Lambda would drop all records.
+            ("FilterField", ["", "action"], ["payload.action", 'a"']),
             ("MaxEventAge", ["90m", "2h"], ["", "2", "0h", "2 hours", "-1h"]),
         ]:
             pattern = parameters[name]["AllowedPattern"]

@@ -4,6 +4,15 @@
 
 use std::time::Duration;
 
+/// `EVENT_TIME_FIELD`: the field with the time of an event.
+pub const EVENT_TIME_FIELD: &str = "event_time";
+
+/// `PRODUCT_FIELD`: the field with the product's id.
+pub const PRODUCT_FIELD: &str = "product_id";
+
+/// `ACTION_FIELD`: the field with what the user did.
+pub const ACTION_FIELD: &str = "action";
+
 /// `COUNTED_ACTIONS`: the action that is counted.
 pub const COUNTED_ACTION: &str = "click";
 

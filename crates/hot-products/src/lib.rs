@@ -6,8 +6,8 @@
 //!
 //! Only [`store`] does I/O. The modules, in the order in which a click passes through them:
 //!
-//! - [`click`] parses a record's value and classifies it: counted, ignored, stale or rejected. [`plain_json`] reads the
-//!   usual ones fast.
+//! - [`click`] parses a record's value, in the shape that the settings name, and classifies it: counted, ignored, stale or
+//!   rejected. [`plain_json`] reads the usual ones fast.
 //! - [`time`] defines minutes and windows; [`clock`] passes the time in.
 //! - [`counters`] is the layout of the counter items; [`protocol`] decides which write comes next. It is the reason why
 //!   counting is exact and cheap.
@@ -131,7 +131,7 @@ pub mod snapshot;
 pub mod store;
 pub mod time;
 
-pub use click::{Classification, Event, Policy, ProductId, Reason};
+pub use click::{Classification, Event, EventShape, Policy, ProductId, Reason};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counters::{Bucket, ItemKey, PartitionGroup, Shard, TopicPartition};
 pub use snapshot::{RankedProduct, Snapshot, SnapshotMinutes};

@@ -122,6 +122,19 @@ impl<'a> PlainJson<'a> {
         }
     }
 
+    /// Reads a value of any kind as its text.
+    pub fn raw(&mut self) -> Option<&'a str> {
+        self.peek()?;
+        let start = self.text.len() - self.rest.len();
+        self.skip()?;
+        self.text.get(start..self.text.len() - self.rest.len())
+    }
+
+    /// Whether the next value is an object.
+    pub fn starts_object(&mut self) -> bool {
+        self.peek() == Some(b'{')
+    }
+
     /// Whether only white space follows.
     pub fn ends(&mut self) -> bool {
         self.peek().is_none()
@@ -275,6 +288,23 @@ mod tests {
             assert!(skips(&format!("[{text}]")), "{text}");
         }
         assert!(!skips("[tru]") && !skips("[01]") && !skips("[1.]") && !skips("{1}") && !skips("[\"a]"));
+    }
+
+    #[test]
+    fn a_value_is_read_as_its_text() {
+        let values = ["1672131001", "-2.5e-3", "0", "\"a b\"", "[1, [2]]", "{\"a\" : 1}", "null", "true"];
+        let text = format!("[ {} ]", values.join(" , "));
+        let mut json = PlainJson::new(&text).unwrap();
+        let mut read = Vec::new();
+        json.array(|json| {
+            let is_object = json.starts_object();
+            read.push(json.raw()?);
+            assert_eq!(is_object, read.last()?.starts_with('{'));
+            Some(())
+        })
+        .unwrap();
+        assert_eq!(read, values);
+        assert_eq!(PlainJson::new("tru").unwrap().raw(), None);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::sample::{FieldSample, MAX_NAME_BYTES, MAX_OTHER_FIELDS, MAX_VALUE_BYTES, ObjectSample, RejectedSample};
 use crate::{
-    click::Reason,
+    click::{EventShape, Reason},
     counters::TopicPartition,
     time::{UnixMillis, fixed_width},
 };
@@ -113,12 +113,12 @@ pub struct BatchRejects {
 }
 
 impl BatchRejects {
-    /// Adds the record at `offset`, with its value if it has one.
-    pub fn push(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>) {
+    /// Adds the record at `offset`, with its value if it has one. Events have this `shape`.
+    pub fn push(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>, shape: &EventShape) {
         *self.by_reason.entry(reason).or_default() += 1;
         let new = self.offsets.insert(offset, reason).is_none();
         if new && self.samples.len() < MAX_SAMPLES {
-            self.samples.push(RejectedSample::of(offset, reason, value));
+            self.samples.push(RejectedSample::of(offset, reason, value, shape));
         }
     }
 
@@ -155,7 +155,12 @@ mod tests {
     fn an_item_takes_as_many_offsets_as_a_batch_has_and_returns_the_rest() {
         let mut rejects = BatchRejects::default();
         for offset in 0..20_000 {
-            rejects.push(offset + 7, if offset % 2 == 0 { Reason::NotJson } else { Reason::NoValue }, Some(b"x"));
+            rejects.push(
+                offset + 7,
+                if offset % 2 == 0 { Reason::NotJson } else { Reason::NoValue },
+                Some(b"x"),
+                &EventShape::default(),
+            );
         }
         assert_eq!((rejects.count(), rejects.by_reason[&Reason::NotJson]), (20_000, 10_000));
         let (batch, rest) = batch(&rejects);
@@ -169,7 +174,7 @@ mod tests {
         let rejects = |offsets: &[i64]| {
             let mut rejects = BatchRejects::default();
             for offset in offsets {
-                rejects.push(*offset, Reason::NotJson, Some(b"x"));
+                rejects.push(*offset, Reason::NotJson, Some(b"x"), &EventShape::default());
             }
             rejects
         };
@@ -192,9 +197,9 @@ mod tests {
     #[test]
     fn an_item_has_the_attributes_that_expressions_name() {
         let mut rejects = BatchRejects::default();
-        rejects.push(9, Reason::NotJson, Some(b"x"));
-        rejects.push(4, Reason::NoValue, None);
-        rejects.push(5, Reason::MissingAction, Some(br#"{"product_id":"p1","user_id":"u_1"}"#));
+        rejects.push(9, Reason::NotJson, Some(b"x"), &EventShape::default());
+        rejects.push(4, Reason::NoValue, None, &EventShape::default());
+        rejects.push(5, Reason::MissingAction, Some(br#"{"product_id":"p1","user_id":"u_1"}"#), &EventShape::default());
         let (batch, _) = batch(&rejects);
         let item = to_item(&batch).unwrap();
         let mut names: Vec<_> = item.keys().map(String::as_str).collect();

@@ -1,6 +1,14 @@
 //! Settings come from the environment. A function reads them once, at start; a wrong setting stops it there.
 
-use std::{collections::HashMap, env, fmt, num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::HashMap,
+    env,
+    fmt::{self, Display},
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -99,6 +107,24 @@ impl Settings {
         }
     }
 
+    /// A value of a type whose errors say what to give instead.
+    ///
+    /// # Errors
+    /// When it is set to something else.
+    pub fn parsed<T: FromStr<Err: Display>>(&self, name: &'static str, default: T) -> Result<T, SettingError> {
+        let Some(value) = self.optional(name) else { return Ok(default) };
+        value.parse().map_err(|error: T::Err| wrong(name, value, error.to_string()))
+    }
+
+    /// `true` or `false`; `false` when it is not set.
+    ///
+    /// # Errors
+    /// When it is set to something else.
+    pub fn flag(&self, name: &'static str) -> Result<bool, SettingError> {
+        let Some(value) = self.optional(name) else { return Ok(false) };
+        value.parse().map_err(|_| wrong(name, value, "give true or false"))
+    }
+
     /// A list of names, separated by commas.
     ///
     /// # Errors
@@ -145,12 +171,17 @@ pub fn wrong(name: &'static str, value: impl Into<String>, problem: impl Into<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::click::FieldPath;
 
     /// Each setting that these tests read, set to `value`.
     fn settings(value: &str) -> Settings {
         ["COUNTERS_TABLE", "COUNTED_ACTIONS", "MAX_EVENT_AGE", "RETENTION", "SOURCE_EPOCH", "TOP_N"]
             .map(|name| (name, value))
             .into()
+    }
+
+    fn path(text: &str) -> FieldPath {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -164,6 +195,10 @@ mod tests {
         assert!(settings("0s").duration("RETENTION", Duration::ZERO).is_err());
         assert!(settings("click,,view").list("COUNTED_ACTIONS", "click").is_err());
         assert!(settings("0").epoch("SOURCE_EPOCH").is_err());
+        let message = settings("a..b").parsed("COUNTERS_TABLE", path("c")).unwrap_err().to_string();
+        assert!(message.starts_with(r#"COUNTERS_TABLE is "a..b": give the name of a field"#), "{message}");
+        let message = settings("yes").flag("TOP_N").unwrap_err().to_string();
+        assert_eq!(message, r#"TOP_N is "yes": give true or false"#);
     }
 
     #[test]
@@ -171,6 +206,8 @@ mod tests {
         assert_eq!(settings("").duration("RETENTION", Duration::from_secs(9)).unwrap(), Duration::from_secs(9));
         assert_eq!(settings("").list("COUNTED_ACTIONS", "click").unwrap(), ["click"]);
         assert_eq!(settings("").epoch("SOURCE_EPOCH").unwrap(), None);
+        assert_eq!(settings("").parsed("COUNTERS_TABLE", path("c")).unwrap(), path("c"));
+        assert!(!settings("").flag("TOP_N").unwrap());
     }
 
     #[test]
@@ -178,5 +215,7 @@ mod tests {
         assert_eq!(settings("1h 30m").duration("RETENTION", Duration::ZERO).unwrap(), Duration::from_mins(90));
         assert_eq!(settings("click, buy").list("COUNTED_ACTIONS", "x").unwrap(), ["click", "buy"]);
         assert_eq!(settings("3").epoch("SOURCE_EPOCH").unwrap(), NonZeroU32::new(3));
+        assert_eq!(settings("a.b").parsed("COUNTERS_TABLE", path("c")).unwrap(), path("a.b"));
+        assert!(settings("true").flag("TOP_N").unwrap() && !settings("false").flag("TOP_N").unwrap());
     }
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, num::NonZeroU32, ops::Range};
 
 use base64_simd::STANDARD;
 use hot_products::{
-    Bucket, Classification, Minute, PartitionGroup, Policy, Reason, Shard, TopicPartition, UnixMillis, click::Text,
-    protocol::Click, rejects::BatchRejects,
+    Bucket, Classification, EventShape, Minute, PartitionGroup, Policy, Reason, Shard, TopicPartition, UnixMillis,
+    click::Text, protocol::Click, rejects::BatchRejects,
 };
 
 pub use crate::envelope::NotAnMskBatch;
@@ -164,13 +164,14 @@ impl Decoder<'_> {
         partition: &mut PartitionBatch,
     ) -> Option<(Bucket, Click)> {
         let EnvelopeRecord { offset, value } = record;
+        let shape = &self.policy.shape;
         let Some(Text(value)) = value else {
-            partition.reject(offset, Reason::NoValue, None);
+            partition.reject(offset, Reason::NoValue, None, shape);
             return None;
         };
         self.value.clear();
         if STANDARD.decode_append(value.as_bytes(), &mut self.value).is_err() {
-            partition.reject(offset, Reason::NotBase64, Some(value.as_bytes()));
+            partition.reject(offset, Reason::NotBase64, Some(value.as_bytes()), shape);
             return None;
         }
         match self.policy.classify(self.now, &self.value) {
@@ -182,16 +183,16 @@ impl Decoder<'_> {
             }
             Classification::Ignored => self.batch.ignored += 1,
             Classification::Stale(_) => partition.left_out.push(LeftOut { offset, cause: Cause::Stale }),
-            Classification::Rejected(reason) => partition.reject(offset, reason, Some(&self.value)),
+            Classification::Rejected(reason) => partition.reject(offset, reason, Some(&self.value), shape),
         }
         None
     }
 }
 
 impl PartitionBatch {
-    fn reject(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>) {
+    fn reject(&mut self, offset: i64, reason: Reason, value: Option<&[u8]>, shape: &EventShape) {
         self.left_out.push(LeftOut { offset, cause: Cause::Rejected(reason) });
-        self.rejects.push(offset, reason, value);
+        self.rejects.push(offset, reason, value, shape);
     }
 
     /// Takes the clicks of each bucket. Returns how many of them are repeated.

@@ -4,11 +4,18 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     path::PathBuf,
+    str::FromStr,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_dynamodb::Client;
 use clap::Args;
+use hot_products::{
+    EventShape, Policy,
+    click::{EventFields, FieldPath, FieldPathError, TimeUnit},
+    defaults,
+};
 use local_aws::template::{DEFAULT_STACK, TableNames};
 
 use crate::aws::{self, StackTables};
@@ -34,6 +41,71 @@ impl StackArgs {
 
     pub(crate) async fn tables(&self) -> StackTables {
         StackTables::new(self.client().await, TableNames::of(&self.stack))
+    }
+}
+
+/// The heading of the options that say how events are written.
+const EVENTS: &str = "Options for events of another shape";
+
+/// How events are written. Each option has the name of a parameter of the stack.
+#[derive(Args)]
+pub(crate) struct ShapeArgs {
+    /// Field with the event time; dots for nested fields: payload.ts is the field ts in the object payload
+    #[arg(long, help_heading = EVENTS, value_name = "FIELD", default_value = defaults::EVENT_TIME_FIELD)]
+    event_time_field: FieldPath,
+    /// How it is written: ms, s or us since the Unix epoch, or rfc3339
+    ///
+    /// ms and us are integers. s may have a fraction, as in 1672131001.234. rfc3339 is a string with an offset or Z, as in
+    /// "2022-12-27T08:50:01.234Z". What is finer than a millisecond is rounded down.
+    #[arg(long, help_heading = EVENTS, value_name = "UNIT", default_value_t)]
+    event_time_unit: TimeUnit,
+    /// Field with the product's id
+    #[arg(long, help_heading = EVENTS, value_name = "FIELD", default_value = defaults::PRODUCT_FIELD)]
+    product_field: FieldPath,
+    /// Take integers as product ids too: 7 is the same product as "7"; 7.0 and 7e0 are rejected
+    #[arg(long, help_heading = EVENTS)]
+    integer_product_ids: bool,
+    /// Field with the action; none if events have no action: then every event counts
+    #[arg(long, help_heading = EVENTS, value_name = "FIELD", default_value = defaults::ACTION_FIELD)]
+    action_field: ActionField,
+}
+
+impl ShapeArgs {
+    pub(crate) fn shape(&self) -> Result<EventShape> {
+        let fields = EventFields {
+            event_time: self.event_time_field.clone(),
+            product: self.product_field.clone(),
+            action: self.action_field.0.clone(),
+        };
+        Ok(EventShape::new(fields, self.event_time_unit, self.integer_product_ids)?)
+    }
+}
+
+/// A field, or `none`.
+#[derive(Clone)]
+struct ActionField(Option<FieldPath>);
+
+impl FromStr for ActionField {
+    type Err = FieldPathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        FieldPath::parse_optional(text).map(Self)
+    }
+}
+
+/// How events are written, and which are counted.
+#[derive(Args)]
+pub(crate) struct EventArgs {
+    /// Actions that count, separated by commas
+    #[arg(long, value_name = "ACTIONS", value_delimiter = ',', default_value = defaults::COUNTED_ACTION)]
+    counted_actions: Vec<String>,
+    #[command(flatten)]
+    shape: ShapeArgs,
+}
+
+impl EventArgs {
+    pub(crate) fn policy(&self, max_event_age: Duration) -> Result<Policy> {
+        Ok(Policy { shape: self.shape.shape()?, counted_actions: self.counted_actions.clone(), max_event_age })
     }
 }
 

@@ -159,7 +159,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use hot_products::Reason;
+    use hot_products::{EventShape, Reason};
 
     use super::*;
     use crate::show;
@@ -172,7 +172,7 @@ mod tests {
         let offsets: BTreeMap<_, BTreeSet<_>> =
             reasons.iter().map(|(reason, count)| (*reason, open.by_ref().take(*count).collect())).collect();
         let samples = offsets.iter().map(|(reason, offsets): (&Reason, &BTreeSet<i64>)| {
-            RejectedSample::of(*offsets.first().unwrap(), *reason, Some(ESCAPE))
+            RejectedSample::of(*offsets.first().unwrap(), *reason, Some(ESCAPE), &EventShape::default())
         });
         RejectedBatch {
             source: source.to_owned(),

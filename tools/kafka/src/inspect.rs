@@ -7,6 +7,7 @@ mod original;
 mod read;
 mod table;
 
+use hot_products::EventShape;
 use serde::Serialize;
 
 pub use self::{
@@ -16,7 +17,7 @@ pub use self::{
 };
 
 /// What to inspect.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// Only this topic.
     pub topic: Option<&'a str>,
@@ -24,6 +25,8 @@ pub struct Query<'a> {
     pub group: Option<&'a str>,
     /// How many of the topic's newest records to show.
     pub tail: usize,
+    /// How events are written.
+    pub shape: &'a EventShape,
 }
 
 /// A cluster's brokers and topics.
@@ -110,8 +113,9 @@ pub enum RecordContent {
         event_time: String,
         /// The product.
         product_id: String,
-        /// The action.
-        action: String,
+        /// The action, if events say it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        action: Option<String>,
     },
     /// Not an event.
     Rejected {

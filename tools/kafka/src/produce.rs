@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use hot_products::Event;
+use hot_products::{Event, EventShape};
 use rdkafka::{
     ClientContext, Message,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -74,11 +74,11 @@ pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) ->
 }
 
 /// Produces each line of `input`, valid or not, as the value of one record. If the line is an event, the record's key is
-/// the product id.
+/// the product id. Events have this `shape`.
 ///
 /// # Errors
 /// When a line can't be read, or a record was not delivered. Other records may have been delivered.
-pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Result<Produced> {
+pub fn produce(cluster: &Cluster, topic: &str, shape: &EventShape, mut input: impl BufRead) -> Result<Produced> {
     let defaults = [
         // Retries neither duplicate nor reorder records.
         ("enable.idempotence", "true"),
@@ -99,7 +99,7 @@ pub fn produce(cluster: &Cluster, topic: &str, mut input: impl BufRead) -> Resul
         if line.last() == Some(&b'\n') {
             line.pop();
         }
-        let event = Event::parse(&line).ok();
+        let event = Event::parse(&line, shape).ok();
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, number).payload(&line[..]);
         if let Some(event) = &event {
             record = record.key(event.product_id.as_str().as_bytes());

@@ -97,6 +97,8 @@ pub(crate) fn corrupt(line: &mut Vec<u8>, event: &TrackingEvent<'_>, random: &mu
 
 #[cfg(test)]
 mod tests {
+    use hot_products::{Event, EventShape};
+
     use super::*;
 
     fn spec() -> Spec {
@@ -130,8 +132,11 @@ mod tests {
         let spec = spec();
         let lines = lines(&spec);
         assert_eq!(lines.len(), 5_000);
-        let events: Vec<_> = lines.iter().filter_map(|line| hot_products::Event::parse(line).ok()).collect();
-        let (bad, clicks) = (lines.len() - events.len(), events.iter().filter(|event| event.action == "click").count());
+        let events: Vec<_> = lines.iter().filter_map(|line| Event::parse(line, &EventShape::default()).ok()).collect();
+        let (bad, clicks) = (
+            lines.len() - events.len(),
+            events.iter().filter(|event| event.action.as_deref() == Some("click")).count(),
+        );
         assert!((150..350).contains(&bad), "{bad} of 5,000 are broken");
         assert!((3_600..4_000).contains(&clicks), "{clicks} of {} are clicks", events.len());
         let mut newest = spec.start;

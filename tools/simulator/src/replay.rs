@@ -108,7 +108,7 @@ impl Replay {
     }
 
     async fn replay_line(&mut self, number: u64, line: Vec<u8>, progress: &mut impl ReplayProgress) -> Result<()> {
-        let event = Event::parse(&line).ok();
+        let event = Event::parse(&line, &self.simulator.settings.policy.shape).ok();
         let now = event.as_ref().and_then(|event| self.clock_at(event.event_time)).unwrap_or(self.simulator.now());
         self.advance(now, progress).await?;
         let key = event.as_ref().map(|event| event.product_id.as_str().as_bytes());

@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use aws_lambda_events::kafka::KafkaRecord;
 use count_clicks::{CountClicks, CountSettings, CountSummary};
-use hot_products::{Clock, ManualClock, Snapshot, UnixMillis, Window, settings::Settings, store::CountersTable};
+use hot_products::{
+    Clock, ManualClock, Policy, Snapshot, UnixMillis, Window, settings::Settings, store::CountersTable,
+};
 use local_aws::embedded::Embedded;
 use rank_products::{RankProducts, RankSettings, Request};
 use serde::Serialize;
@@ -23,6 +25,8 @@ const INVOCATION_TIME: Duration = Duration::from_mins(1);
 pub struct SimulatorOptions {
     /// How many partitions the topic has.
     pub partitions: u32,
+    /// How events are written, and which are counted.
+    pub policy: Policy,
     /// The most records in a batch.
     pub batch_size: usize,
     /// How many products a snapshot holds; `None` for the function's default.
@@ -130,7 +134,8 @@ impl Simulator {
             ("SNAPSHOTS_TABLE", tables.snapshots),
             ("TOP_N", options.top.map(|top| top.to_string()).unwrap_or_default()),
         ]);
-        let (settings, rank_settings) = (CountSettings::read(&read)?, RankSettings::read(&read)?);
+        let (mut settings, rank_settings) = (CountSettings::read(&read)?, RankSettings::read(&read)?);
+        settings.policy.clone_from(&options.policy);
         let clock = Arc::new(ManualClock::at(start));
         let (writer, rank_products) = if options.remember {
             let buckets = RememberedBuckets::new(CountersTable::new(client.clone(), settings.counters_table.clone()));

@@ -1,6 +1,6 @@
-//! The fields of an event, as JSON.
+//! The fields of an event of the default shape, as JSON.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,15 +9,16 @@ use serde::{
 
 use crate::plain_json::PlainJson;
 
-/// The fields that matter, parsed as `Time` and `Text`. Written by hand, because a derived `Deserialize` accepts an array
-/// in place of an object and refuses a duplicate field.
-pub(super) struct Fields<Time, Text> {
-    pub(super) event_time: Option<Time>,
-    pub(super) product_id: Option<Text>,
-    pub(super) action: Option<Text>,
+/// The fields that matter. Written by hand, because a derived `Deserialize` accepts an array in place of an object and
+/// refuses a duplicate field.
+pub(super) struct Fields<'a> {
+    /// In milliseconds since the Unix epoch.
+    pub(super) event_time: Option<i64>,
+    pub(super) product_id: Option<Text<'a>>,
+    pub(super) action: Option<Text<'a>>,
 }
 
-impl<'a> Fields<i64, Text<'a>> {
+impl<'a> Fields<'a> {
     /// Reads an event in plain JSON, which is faster. Names with escapes and values of another type are not plain.
     pub(super) fn plain(text: &'a str) -> Option<Self> {
         let mut fields = Self { event_time: None, product_id: None, action: None };
@@ -50,12 +51,12 @@ enum Field {
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Deserialize<'de> for Fields<Time, Text> {
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor<Time, Text>(PhantomData<(Time, Text)>);
+        struct FieldsVisitor;
 
-        impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Visitor<'de> for FieldsVisitor<Time, Text> {
-            type Value = Fields<Time, Text>;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a click event")
@@ -77,7 +78,7 @@ impl<'de, Time: Deserialize<'de>, Text: Deserialize<'de>> Deserialize<'de> for F
             }
         }
 
-        deserializer.deserialize_map(FieldsVisitor(PhantomData))
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::click::Event;
+    use crate::click::{Event, EventShape};
 
     const NAMES: &[&str] =
         &["event_time", "product_id", "action", "user_id", "x", "", "action\\u0020", "product_i\\u0064"];
@@ -146,11 +147,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn a_plain_value_is_read_as_serde_json_reads_it(value in values()) {
+        fn a_plain_value_is_read_as_serde_json_reads_it_and_as_other_shapes_are_read(value in values()) {
             // A line break before the value makes it one that is not plain, and changes nothing else.
             let other = [b"\n", value.as_slice()].concat();
             prop_assert!(PlainJson::new(&String::from_utf8_lossy(&other)).is_none());
-            prop_assert_eq!(Event::parse(&value), Event::parse(&other), "{}", String::from_utf8_lossy(&value));
+            let shape = EventShape::default();
+            let event = Event::parse(&value, &shape);
+            prop_assert_eq!(&event, &Event::parse(&other, &shape), "{}", String::from_utf8_lossy(&value));
+            for value in [&value, &other] {
+                if let Ok(text) = str::from_utf8(value) {
+                    prop_assert_eq!(&event, &Event::parse_found(text, &shape), "{}", text);
+                }
+            }
         }
     }
 

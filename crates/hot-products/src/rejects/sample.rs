@@ -10,11 +10,9 @@ use serde::{
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::click::{Reason, Text};
+use crate::click::{EventShape, FieldPath, FoundFields, Reason, Text};
 
-/// The fields whose values may be stored: those of an event. What they hold is what the counters would store too.
-const KNOWN_FIELDS: [&str; 3] = ["event_time", "product_id", "action"];
-/// The longest value of a known field that is stored, in bytes.
+/// The longest value of an event's field that is stored, in bytes.
 pub const MAX_VALUE_BYTES: usize = 64;
 /// How many names of other fields are stored.
 pub const MAX_OTHER_FIELDS: usize = 16;
@@ -55,9 +53,10 @@ pub struct RejectedSample {
 }
 
 impl RejectedSample {
-    /// The sample of the record at `offset`, with its value if it has one.
-    pub fn of(offset: i64, reason: Reason, value: Option<&[u8]>) -> Self {
-        let object = value.and_then(ObjectSample::parse);
+    /// The sample of the record at `offset`, with its value if it has one. Of the fields that `shape` names, values may be
+    /// stored: what they hold is what the counters would store too.
+    pub fn of(offset: i64, reason: Reason, value: Option<&[u8]>, shape: &EventShape) -> Self {
+        let object = value.and_then(|value| ObjectSample::parse(value, shape));
         let content = match (value, &object) {
             (None, _) => "none",
             (Some(_), Some(_)) => "json_object",
@@ -72,9 +71,10 @@ impl RejectedSample {
 /// The fields of a JSON object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectSample {
-    /// Those of `event_time`, `product_id` and `action` that it has. Of a duplicate field the last.
+    /// Those fields of an event that it has, such as `event_time`, `product_id` and `action`. Of a duplicate field the last.
     pub fields: BTreeMap<String, FieldSample>,
-    /// The types of other fields by name: the first [`MAX_OTHER_FIELDS`] whose names look like the name of a field.
+    /// The types of other fields by name: the first [`MAX_OTHER_FIELDS`] whose names look like the name of a field. Not of
+    /// fields in nested objects.
     pub other_fields: BTreeMap<String, String>,
     /// How many fields there are besides: a name can be a user's id too.
     pub unnamed_fields: u64,
@@ -94,44 +94,59 @@ pub struct FieldSample {
 }
 
 impl FieldSample {
-    fn of(raw: &RawValue) -> Self {
-        let (kind, raw) = (kind(raw), raw.get());
+    fn of(json: &str) -> Self {
+        let kind = kind(json);
         let text = match kind {
             // A string with half a surrogate pair is not valid text.
-            "string" => serde_json::from_str::<Text<'_>>(raw).ok().map(|text| text.0.into_owned()),
-            "number" => Some(raw.to_owned()),
+            "string" => serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0.into_owned()),
+            "number" => Some(json.to_owned()),
             _ => None,
         };
-        let bytes = text.as_ref().map_or(raw.len(), String::len) as u64;
+        let bytes = text.as_ref().map_or(json.len(), String::len) as u64;
         Self { kind: kind.to_owned(), bytes, value: text.filter(|text| text.len() <= MAX_VALUE_BYTES) }
     }
 }
 
 impl ObjectSample {
     /// The fields of `value`; `None` if it is not a JSON object.
-    fn parse(value: &[u8]) -> Option<Self> {
-        let mut json = serde_json::Deserializer::from_str(std::str::from_utf8(value).ok()?);
-        let object = json.deserialize_map(ObjectVisitor).ok()?;
+    fn parse(value: &[u8], shape: &EventShape) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let mut object = json.deserialize_map(ObjectVisitor(shape)).ok()?;
         json.end().ok()?;
+        // It fails if the name of a field in a nested object is not valid text.
+        if let Ok(found) = FoundFields::find(text, shape) {
+            let fields = fields(shape).zip([found.event_time, found.product, found.action]);
+            object.fields = fields
+                .filter_map(|(path, json)| path.zip(json))
+                .map(|(path, json)| (path.to_string(), FieldSample::of(json)))
+                .collect();
+        }
         Some(object)
     }
 
+    /// Adds a field that is not one of an event.
     fn push(&mut self, name: &str, value: &RawValue) {
-        if KNOWN_FIELDS.contains(&name) {
-            self.fields.insert(name.to_owned(), FieldSample::of(value));
-        } else if let Some(known) = self.other_fields.get_mut(name) {
-            kind(value).clone_into(known);
+        let kind = kind(value.get());
+        if let Some(known) = self.other_fields.get_mut(name) {
+            kind.clone_into(known);
         } else if self.other_fields.len() < MAX_OTHER_FIELDS && is_field_name(name) {
-            self.other_fields.insert(name.to_owned(), kind(value).to_owned());
+            self.other_fields.insert(name.to_owned(), kind.to_owned());
         } else {
             self.unnamed_fields += 1;
         }
     }
 }
 
-struct ObjectVisitor;
+/// The paths of an event's fields.
+fn fields(shape: &EventShape) -> impl Iterator<Item = Option<&FieldPath>> {
+    let fields = shape.fields();
+    [Some(&fields.event_time), Some(&fields.product), fields.action.as_ref()].into_iter()
+}
 
-impl<'de> Visitor<'de> for ObjectVisitor {
+struct ObjectVisitor<'s>(&'s EventShape);
+
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     type Value = ObjectSample;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,7 +156,9 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut object = ObjectSample::default();
         while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &RawValue>()? {
-            object.push(&name, value);
+            if !fields(self.0).flatten().any(|path| path.is_top_level(&name)) {
+                object.push(&name, value);
+            }
         }
         Ok(object)
     }
@@ -156,8 +173,8 @@ fn is_field_name(name: &str) -> bool {
 }
 
 /// The type of a JSON value.
-fn kind(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
+fn kind(json: &str) -> &'static str {
+    match json.as_bytes().first() {
         Some(b'"') => "string",
         Some(b'{') => "object",
         Some(b'[') => "array",
@@ -177,7 +194,7 @@ fn content(value: &[u8]) -> &'static str {
     }
     let Ok(text) = std::str::from_utf8(value) else { return "binary" };
     if let Ok(raw) = serde_json::from_str::<&RawValue>(text) {
-        return match kind(raw) {
+        return match kind(raw.get()) {
             "string" => "json_string",
             "array" => "json_array",
             "boolean" => "json_boolean",
@@ -203,13 +220,25 @@ mod tests {
 
     use super::*;
     use crate::{
+        click::{EventFields, TimeUnit},
         counters::TopicPartition,
         rejects::{BatchRejects, RejectedBatch},
         time::UnixMillis,
     };
 
     fn sample(value: &[u8]) -> RejectedSample {
-        RejectedSample::of(7, Reason::NotJson, Some(value))
+        sample_of(value, &EventShape::default())
+    }
+
+    fn sample_of(value: &[u8], shape: &EventShape) -> RejectedSample {
+        RejectedSample::of(7, Reason::NotJson, Some(value), shape)
+    }
+
+    /// Events in an envelope, without an action.
+    fn enveloped() -> EventShape {
+        let path = |text: &str| text.parse().unwrap();
+        let fields = EventFields { event_time: path("meta.ts"), product: path("payload.item_id"), action: None };
+        EventShape::new(fields, TimeUnit::Seconds, true).unwrap()
     }
 
     #[test]
@@ -230,6 +259,26 @@ mod tests {
                 "unnamed_fields": 4,
             })
         );
+    }
+
+    #[test]
+    fn an_object_of_another_shape_keeps_the_fields_of_that_shape() {
+        let value = br#"{"payload":{"item_id":[1]},"payload":{"user_id":"u_1233","item_id":7.5},"meta":{"ts":"now","ip":"1.2.3.4"},
+                         "event_time":1,"action":"u_1233"}"#;
+        assert_eq!(
+            serde_json::to_value(sample_of(value, &enveloped()).object).unwrap(),
+            json!({
+                "fields": {
+                    "meta.ts": { "type": "string", "bytes": 3, "value": "now" },
+                    "payload.item_id": { "type": "number", "bytes": 3, "value": "7.5" },
+                },
+                "other_fields": { "payload": "object", "meta": "object", "event_time": "number", "action": "string" },
+                "unnamed_fields": 0,
+            })
+        );
+        let value = br#"{"payload":{"item_id":7,"\ud800":1}}"#;
+        let object = sample_of(value, &enveloped()).object.unwrap();
+        assert_eq!((object.fields.len(), object.other_fields.len()), (0, 1));
     }
 
     #[test]
@@ -289,7 +338,7 @@ mod tests {
             assert_eq!(sample.hash.unwrap(), format!("{:016x}", xxh3_64(value)));
             assert_eq!(sample.object, None);
         }
-        let none = RejectedSample::of(7, Reason::NoValue, None);
+        let none = RejectedSample::of(7, Reason::NoValue, None, &EventShape::default());
         assert_eq!((none.content.as_str(), none.bytes, none.hash), ("none", 0, None));
     }
 
@@ -324,6 +373,7 @@ mod tests {
             format!("{{\"{escaped}\":1,\"action\":{{\"by\":{json}}}}}"),
             format!("{{\"user\":{{\"id\":[{json}]}},\"event_time\":[{json}],\"product_id\":{{{json}:1}}}}"),
             format!("{{{json}:{{\"action\":\"click\"}},\"product_id\":\"p1\"}}"),
+            format!("{{\"payload\":{{\"item_id\":null,\"by\":{json}}},\"meta\":{{\"ts\":[{json}],{json}:1}}}}"),
             format!("{{\"user_id\":{json}"),
             format!("{{'user_id':'{id}'}}"),
             format!("\"{{\\\"user_id\\\":\\\"{id}\\\"}}\""),
@@ -343,11 +393,12 @@ mod tests {
         /// the words that an item consists of.
         #[test]
         fn no_part_of_a_users_id_is_stored(
+            shape in select(vec![EventShape::default(), enveloped()]),
             (id, value) in "u_[0-9]{4,12}|[0-9]{6,16}|[0-9a-f]{8}-[0-9]{4}-[0-9a-f]{12}|[A-Z0-9_-]{10}[0-9]{3}==|[qvwxz]{4,9}@[qvwxz]{4,9}"
                 .prop_flat_map(|id| (Just(id.clone()), with_id(&id)))
         ) {
             let mut rejects = BatchRejects::default();
-            rejects.push(7, Reason::NotJson, Some(&value));
+            rejects.push(7, Reason::NotJson, Some(&value), &shape);
             let mut batch = RejectedBatch::empty(&TopicPartition::new("clicks-0", None), 7, UnixMillis(0));
             batch.add(&rejects.offsets, &rejects.samples, UnixMillis(0));
             if let Some(hash) = batch.samples[0].hash.take() {

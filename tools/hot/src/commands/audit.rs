@@ -5,12 +5,12 @@ use std::{num::NonZeroU32, ops::Range, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hot_products::{
-    Clock, Minute, Policy, SystemClock, UnixMillis, defaults, healing::Lifetimes, schedule, snapshot::MAX_TOP_N,
+    Clock, Minute, SystemClock, UnixMillis, defaults, healing::Lifetimes, schedule, snapshot::MAX_TOP_N,
 };
 use terminal::text::print;
 
 use crate::{
-    arguments::{KafkaArgs, StackArgs},
+    arguments::{EventArgs, KafkaArgs, StackArgs},
     audit::{AuditOptions, audit, tally::Rules},
     parse::{duration, time, whole},
     show,
@@ -42,6 +42,8 @@ Examples:
 ///
 /// Whether an event is stale or too far ahead depends on the time at which it was delivered: within --max-lag after its
 /// timestamp in Kafka. Producers' clocks may set that timestamp. `hot rejects` lists events that were too far ahead.
+///
+/// The options for events must say the same as the stack's parameters.
 ///
 /// Makes eight queries for each minute, which cost half a read unit for each 4 KB of counters, and reads the whole topic from
 /// --margin before the first minute until now. Needs about 50 bytes of memory for each counter.
@@ -76,9 +78,8 @@ pub(crate) struct AuditArgs {
     /// `SourceEpoch` of the stack
     #[arg(long, value_name = "N")]
     source_epoch: Option<NonZeroU32>,
-    /// `CountedActions` of the stack, separated by commas
-    #[arg(long, value_name = "ACTIONS", value_delimiter = ',', default_value = defaults::COUNTED_ACTION)]
-    counted_actions: Vec<String>,
+    #[command(flatten)]
+    events: EventArgs,
     /// `MaxEventAge` of the stack
     #[arg(long, value_name = "DURATION", default_value_t = defaults::MAX_EVENT_AGE.into())]
     #[arg(value_parser = duration::<humantime::Duration>)]
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: &AuditArgs) -> Result<()> {
     if args.max_lag > max_event_age {
         bail!("--max-lag must not exceed --max-event-age: clicks that wait for longer are stale");
     }
-    let policy = Policy { counted_actions: args.counted_actions.clone(), max_event_age };
+    let policy = args.events.policy(max_event_age)?;
     let options = AuditOptions {
         cluster: args.kafka.cluster().await?,
         topic: args.topic.clone(),

@@ -8,7 +8,7 @@ use kafka::produce::{self, Produced};
 use serde_json::json;
 use terminal::text::print;
 
-use crate::arguments::{Input, KafkaArgs};
+use crate::arguments::{Input, KafkaArgs, ShapeArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,13 +38,15 @@ pub(crate) struct ProduceArgs {
     /// Print what was delivered as one line of JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shape: ShapeArgs,
 }
 
 pub(crate) async fn run(args: &ProduceArgs) -> Result<()> {
     let (cluster, topic) = (args.kafka.cluster().await?, &args.topic);
-    let input = Input::open(&args.file)?;
+    let (input, shape) = (Input::open(&args.file)?, args.shape.shape()?);
     let partitions = produce::prepare(&cluster, topic, args.create_partitions).await?;
-    let Produced { records, keyed } = produce::produce(&cluster, topic, input.lines)?;
+    let Produced { records, keyed } = produce::produce(&cluster, topic, &shape, input.lines)?;
     print(&if args.json {
         json!({ "topic": topic, "partitions": partitions, "records": records, "keyed": keyed }).to_string()
     } else {

@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Result;
 use clap::Args;
 use hot_products::{
-    Minute, Snapshot, UnixMillis, defaults::BATCH_SIZE, schedule::RANKING_DELAY, snapshot::MAX_TOP_N, time::bound,
+    Minute, Snapshot, UnixMillis,
+    defaults::{BATCH_SIZE, MAX_EVENT_AGE},
+    schedule::RANKING_DELAY,
+    snapshot::MAX_TOP_N,
+    time::bound,
 };
 use indicatif::ProgressBar;
 use local_aws::embedded::Embedded;
@@ -17,7 +21,7 @@ use simulator::{
 use terminal::text::{complain, print, safe};
 
 use crate::{
-    arguments::Input,
+    arguments::{EventArgs, Input},
     parse::{at_least_one, duration, whole},
     progress, show,
 };
@@ -29,7 +33,10 @@ const EXAMPLES: &str = "\
 Examples:
   hot replay events/clicks.jsonl
   hot generate --events 30000 --products 500 --minutes 90 | hot replay -
-  hot replay events/clicks.jsonl --partitions 12 --batch-size 500 --json";
+  hot replay events/clicks.jsonl --partitions 12 --batch-size 500 --json
+
+Lines such as {\"item\": {\"id\": \"a7\"}, \"ts\": 1511544070}, each of which counts:
+  hot replay - --event-time-field ts --event-time-unit s --product-field item.id --action-field none";
 
 /// Run a file of events through the functions, and print the hot products
 ///
@@ -37,6 +44,9 @@ Examples:
 /// count-clicks; every five minutes of event time, rank-products ranks the last hour. Everything runs in this process, on
 /// an embedded DynamoDB. Prints the last window; with --json, every window. Lines that were not counted are reported on
 /// standard error, by reason.
+///
+/// Options name the fields of events that other programs write, and do the same as the parameters of the stack with these
+/// names. So a replay of some lines of a topic shows which parameters fit: none should be rejected.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ReplayArgs {
@@ -64,12 +74,15 @@ pub(crate) struct ReplayArgs {
     /// Largest gap between two events. An event further ahead is rejected as a mistake, and does not move the clock
     #[arg(long, default_value = "30d", value_parser = duration::<Duration>)]
     max_gap: Duration,
+    #[command(flatten)]
+    events: EventArgs,
 }
 
 pub(crate) async fn run(args: &ReplayArgs) -> Result<()> {
     let input = Input::open(&args.file)?;
     let options = SimulatorOptions {
         partitions: args.partitions,
+        policy: args.events.policy(MAX_EVENT_AGE)?,
         batch_size: args.batch_size,
         top: Some(args.top),
         settle: args.settle.into(),

@@ -5,7 +5,7 @@ use clap::Args;
 use kafka::inspect::{self, Query};
 use terminal::text::print;
 
-use crate::arguments::KafkaArgs;
+use crate::arguments::{KafkaArgs, ShapeArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,15 +45,18 @@ pub(crate) struct TopicArgs {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    shape: ShapeArgs,
 }
 
 pub(crate) async fn run(args: &TopicArgs) -> Result<()> {
-    let cluster = args.kafka.cluster().await?;
+    let (cluster, shape) = (args.kafka.cluster().await?, args.shape.shape()?);
     if let (Some(topic), Some(partition), Some(offset)) = (&args.topic, args.partition, args.offset) {
-        let record = inspect::original(&cluster, topic, partition, offset)?;
+        let record = inspect::original(&cluster, topic, partition, offset, &shape)?;
         return print(&if args.json { serde_json::to_string(&record)? } else { inspect::original_text(&record) });
     }
-    let query = Query { topic: args.topic.as_deref(), group: args.group.as_deref(), tail: args.tail.into() };
+    let (topic, group) = (args.topic.as_deref(), args.group.as_deref());
+    let query = Query { topic, group, tail: args.tail.into(), shape: &shape };
     let view = inspect::inspect(&cluster, query)?;
     print(&if args.json { serde_json::to_string(&view)? } else { inspect::table(&view, query.group) })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context as _, Result, bail};
 use base64_simd::STANDARD;
-use hot_products::UnixMillis;
+use hot_products::{EventShape, UnixMillis};
 use rdkafka::{
     Message, Offset, Timestamp, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -80,11 +80,17 @@ impl Bytes {
     }
 }
 
-/// Reads the record of `topic` at `offset` of `partition`.
+/// Reads the record of `topic` at `offset` of `partition`. Events have this `shape`.
 ///
 /// # Errors
 /// When the brokers can't be reached, or there is no such topic, partition or record.
-pub fn original(cluster: &Cluster, topic: &str, partition: i32, offset: i64) -> Result<OriginalRecord> {
+pub fn original(
+    cluster: &Cluster,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    shape: &EventShape,
+) -> Result<OriginalRecord> {
     let fixed = [
         ("group.id", READER),
         ("enable.auto.commit", "false"),
@@ -110,7 +116,7 @@ pub fn original(cluster: &Cluster, topic: &str, partition: i32, offset: i64) -> 
     loop {
         match client.poll(RECORD_TIMEOUT) {
             None => bail!("the brokers sent no record for {}", humantime::format_duration(RECORD_TIMEOUT)),
-            Some(Ok(message)) if message.offset() == offset => return Ok(record(&message)),
+            Some(Ok(message)) if message.offset() == offset => return Ok(record(&message, shape)),
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => bail!(no_record()),
             Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => {}
             Some(Err(error)) => bail!("can't read the record at offset {offset} of {topic}-{partition}: {error}"),
@@ -133,7 +139,7 @@ fn check_range(partition: &str, offset: i64, first: i64, end: i64) -> Result<()>
     Ok(())
 }
 
-fn record(message: &BorrowedMessage<'_>) -> OriginalRecord {
+fn record(message: &BorrowedMessage<'_>, shape: &EventShape) -> OriginalRecord {
     let (timestamp, timestamp_by) = match message.timestamp() {
         Timestamp::NotAvailable => (None, None),
         Timestamp::CreateTime(time) => (Some(time), Some("producer")),
@@ -151,7 +157,7 @@ fn record(message: &BorrowedMessage<'_>) -> OriginalRecord {
         headers: headers
             .map(|header| OriginalHeader { name: header.key.to_owned(), value: header.value.map(Bytes::new) })
             .collect(),
-        read_as: content(message.payload()),
+        read_as: content(message.payload(), shape),
     }
 }
 
@@ -164,7 +170,8 @@ pub fn original_text(record: &OriginalRecord) -> String {
     };
     let read_as = match &record.read_as {
         RecordContent::Event { event_time, product_id, action } => {
-            format!("{} on {} at {event_time}", safe(action), safe(product_id))
+            let action = action.as_ref().map(|action| format!("{} on ", safe(action))).unwrap_or_default();
+            format!("{action}{} at {event_time}", safe(product_id))
         }
         RecordContent::Rejected { rejected } => format!("rejected: {rejected}"),
     };
@@ -191,7 +198,7 @@ mod tests {
             key: None,
             value: Some(Bytes::new(value)),
             headers: vec![OriginalHeader { name: "h\u{1b}".to_owned(), value: Some(Bytes::new(b"\xff")) }],
-            read_as: content(Some(value)),
+            read_as: content(Some(value), &EventShape::default()),
         }
     }
 

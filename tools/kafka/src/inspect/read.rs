@@ -1,9 +1,9 @@
 //! Reading what the brokers know.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::{Context as _, Result, bail};
-use hot_products::{Event, Reason, UnixMillis};
+use hot_products::{Event, EventShape, Reason, UnixMillis};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -68,7 +68,7 @@ pub fn inspect(cluster: &Cluster, query: Query<'_>) -> Result<ClusterView> {
     }
     topics.sort_by(|a, b| a.name.cmp(&b.name));
     let newest = match &topics[..] {
-        [topic] if query.tail > 0 => Some(newest(&client, topic, query.tail)?),
+        [topic] if query.tail > 0 => Some(newest(&client, topic, query)?),
         _ => None,
     };
     Ok(ClusterView { brokers, topics, newest })
@@ -85,8 +85,9 @@ pub(super) fn lag(first: i64, end: i64, committed: Option<i64>) -> i64 {
     (end - committed.unwrap_or(first).max(first)).max(0)
 }
 
-/// The newest `count` records of a topic by their timestamps in Kafka, oldest first.
-fn newest(client: &BaseConsumer<Log>, topic: &TopicView, count: usize) -> Result<Vec<RecordView>> {
+/// The newest records of a topic by their timestamps in Kafka, as many as the query asks for, oldest first.
+fn newest(client: &BaseConsumer<Log>, topic: &TopicView, query: Query<'_>) -> Result<Vec<RecordView>> {
+    let count = query.tail;
     let mut start = TopicPartitionList::new();
     let mut unread = BTreeMap::new();
     for one in &topic.partitions {
@@ -108,7 +109,7 @@ fn newest(client: &BaseConsumer<Log>, topic: &TopicView, count: usize) -> Result
                     unread.remove(&partition);
                 }
                 let timestamp = message.timestamp().to_millis();
-                records.push((timestamp, record(&message, timestamp)));
+                records.push((timestamp, record(&message, timestamp, query.shape)));
             }
             // The last offsets may have no record, because of transactions or compaction.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -126,25 +127,25 @@ fn newest(client: &BaseConsumer<Log>, topic: &TopicView, count: usize) -> Result
     Ok(records.into_iter().skip(surplus).map(|(_, record)| record).collect())
 }
 
-fn record(message: &impl Message, timestamp: Option<i64>) -> RecordView {
+fn record(message: &impl Message, timestamp: Option<i64>, shape: &EventShape) -> RecordView {
     let value = message.payload();
     RecordView {
         partition: message.partition(),
         offset: message.offset(),
         timestamp: timestamp.map(|time| UnixMillis(time).to_string()),
         bytes: value.map_or(0, <[u8]>::len),
-        content: content(value),
+        content: content(value, shape),
     }
 }
 
-pub(super) fn content(value: Option<&[u8]>) -> RecordContent {
-    match value.map(Event::parse) {
+pub(super) fn content(value: Option<&[u8]>, shape: &EventShape) -> RecordContent {
+    match value.map(|value| Event::parse(value, shape)) {
         None => RecordContent::Rejected { rejected: Reason::NoValue.name() },
         Some(Err(reason)) => RecordContent::Rejected { rejected: reason.name() },
         Some(Ok(event)) => RecordContent::Event {
             event_time: event.event_time.to_string(),
             product_id: event.product_id.as_str().to_owned(),
-            action: event.action.into_owned(),
+            action: event.action.map(Cow::into_owned),
         },
     }
 }
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_an_event_shows_the_reason() {
-        assert_eq!(content(Some(b"{")), RecordContent::Rejected { rejected: "not_json" });
-        assert_eq!(content(None), RecordContent::Rejected { rejected: "no_value" });
+        assert_eq!(content(Some(b"{"), &EventShape::default()), RecordContent::Rejected { rejected: "not_json" });
+        assert_eq!(content(None, &EventShape::default()), RecordContent::Rejected { rejected: "no_value" });
     }
 }

@@ -61,7 +61,8 @@ fn record_table(records: &[RecordView]) -> Table {
     for record in records {
         let (event_time, product, action) = match &record.content {
             RecordContent::Event { event_time, product_id, action } => {
-                (event_time.clone(), product_cell(product_id), product_cell(action))
+                let action = action.as_deref().map_or_else(|| "–".to_owned(), product_cell);
+                (event_time.clone(), product_cell(product_id), action)
             }
             RecordContent::Rejected { rejected } => {
                 (String::new(), String::new(), format!("rejected: {rejected}, {} bytes", record.bytes))
@@ -82,6 +83,8 @@ fn record_table(records: &[RecordView]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use hot_products::EventShape;
+
     use super::*;
     use crate::inspect::{
         PartitionView,
@@ -91,7 +94,8 @@ mod tests {
     #[test]
     fn a_record_is_shown_without_its_user() {
         let value = br#"{"event_time":1672131001234,"product_id":"p1\u001b[2J","action":"click","user_id":"u_1"}"#;
-        let record = RecordView { partition: 0, offset: 7, timestamp: None, bytes: 9, content: content(Some(value)) };
+        let content = content(Some(value), &EventShape::default());
+        let record = RecordView { partition: 0, offset: 7, timestamp: None, bytes: 9, content };
         let view = ClusterView { brokers: Vec::new(), topics: Vec::new(), newest: Some(vec![record]) };
         let shown = table(&view, None);
         assert!(shown.contains("p1\\u{1b}[2J") && !shown.contains("u_1") && !shown.contains('\u{1b}'), "{shown}");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context, Result};
 use count_clicks::CountSummary;
 use hot_products::{
-    Minute, UnixMillis, Window,
+    Minute, Policy, UnixMillis, Window,
     defaults::{BATCH_SIZE, BATCH_WINDOW},
     schedule::RANKING_DELAY,
 };
@@ -60,6 +60,7 @@ impl Pipeline {
     pub(super) fn new(dynamodb: &Embedded, shop: Shop, start: UnixMillis) -> Result<Self> {
         let options = SimulatorOptions {
             partitions: PARTITIONS,
+            policy: Policy::default(),
             batch_size: BATCH_SIZE,
             top: None,
             settle: RANKING_DELAY,

@@ -1,3 +1,8 @@
+use hot_products::{
+    EventShape,
+    click::{EventFields, TimeUnit},
+};
+
 use super::*;
 
 const HOUR: i64 = 3_600_000;
@@ -51,6 +56,25 @@ fn counters_that_equal_the_records_do_not_differ_and_others_are_named() {
         |source: &str, product: &str, expected, counted| (source.to_owned(), product.to_owned(), expected, 0, counted);
     assert_eq!(all(&tally), [one("clicks-0", "p1", 2, 3), one("clicks-1", "p2", 0, 4)]);
     assert!(tally.differences(noon().end()).is_empty(), "their counters have expired");
+}
+
+#[test]
+fn records_of_another_shape_are_read_as_the_function_reads_them() {
+    let (mut tally, mut rules) = tally();
+    let path = |text: &str| text.parse().unwrap();
+    let fields = EventFields { event_time: path("payload.ts"), product: path("payload.id"), action: None };
+    rules.policy.shape = EventShape::new(fields, TimeUnit::Seconds, true).unwrap();
+    let values = [
+        format!(r#"{{"payload":{{"ts":{}.5,"id":7}}}}"#, NOON / 1000).into_bytes(),
+        format!(r#"{{"payload":{{"ts":{},"id":"7"}}}}"#, NOON / 1000).into_bytes(),
+        event(NOON, "7"),
+    ];
+    for (offset, value) in (0..).zip(&values) {
+        tally.add_record(&rules, record(offset, NOON + 500, value)).unwrap();
+    }
+    tally.add_counter(noon(), &source("clicks-0"), "7", 2).unwrap();
+    assert_eq!(all(&tally), []);
+    assert_eq!(tally.totals(UnixMillis(0)), (1, Expected { certain: 2, uncertain: 0 }));
 }
 
 #[test]
