@@ -37,6 +37,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use hot_products::{Clock, Minute, SystemClock, UnixMillis};
 use hot_products_tests::{
+    binary,
     group_by::{Counts, group},
     parts,
 };
@@ -189,7 +190,7 @@ async fn deliver(
     let (address, line) = proxy.open(poller);
     let mut settings = settings.to_vec();
     settings.push(("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{address}")));
-    let mut function = Function::start(&settings, false).await;
+    let mut function = Function::start(&binary("count-clicks"), &settings, false).await;
     loop {
         let (kill, killed) = oneshot::channel();
         *proxy.running[poller].lock().expect("no panic") = Running { kill: Some(kill), ..Running::default() };
@@ -202,7 +203,7 @@ async fn deliver(
             break;
         }
         if function.is_gone() {
-            function = Function::start(&settings, false).await;
+            function = Function::start(&binary("count-clicks"), &settings, false).await;
         }
         sleep(PAUSE).await;
     }

@@ -36,8 +36,9 @@ struct OnePage(Bytes);
 
 impl OnePage {
     fn new() -> Self {
-        let counters: Vec<String> =
-            (0..COUNTERS).map(|number| format!(r##""#p{number}":{{"N":"{}"}}"##, 1 + COUNTERS / (1 + number))).collect();
+        let counters: Vec<String> = (0..COUNTERS)
+            .map(|number| format!(r##""#p{number}":{{"N":"{}"}}"##, 1 + COUNTERS / (1 + number)))
+            .collect();
         let page = format!(
             r#"{{"Count":1,"Items":[{{"bucket":{{"S":"2022-12-27T16:45Z#0"}},"source":{{"S":"clicks-0"}},"last_offset":{{"N":"9"}},{}}}],"ConsumedCapacity":{{"CapacityUnits":13.0}}}}"#,
             counters.join(",")
