@@ -93,7 +93,8 @@ lint: $(TOOLS) $(DENY) ## Check formatting, lints, docs, dependencies, templates
 	$(VENV)/bin/zizmor --offline --no-progress --quiet --strict-collection .github/workflows infra/pipeline/deploy.yml
 
 .PHONY: rehearse
-rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed ## Deploy to an AWS emulator, use the stack and delete it
+rehearse: $(TOOLS) $(VENV)/rehearse/.installed $(VENV)/sam/.installed $(VENV)/aws/.installed ## Deploy to an AWS emulator, use the stack and delete it
+	$(CARGO) build $(ALL)
 	$(VENV)/rehearse/bin/python tests/rehearse.py
 
 .PHONY: bench bench-quick
@@ -126,6 +127,7 @@ $(VENV)/api/.installed: tests/requirements-api.txt
 $(VENV)/browser/.installed: tests/requirements-browser.txt
 $(VENV)/rehearse/.installed: tests/requirements-rehearse.txt
 $(VENV)/sam/.installed: tests/requirements-sam.txt
+$(VENV)/aws/.installed: tests/requirements-aws.txt
 $(VENV)/bench/.installed: bench/requirements.txt
 $(VENV)/flink/.installed: bench/requirements-flink.txt
 $(VENV)/%/.installed: $(TOOLS)

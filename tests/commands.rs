@@ -477,10 +477,19 @@ fn errors_say_what_is_wrong_and_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(message), "{args:?}: {}", stderr(&output));
     }
-    for command in ["generate", "replay", "dynamodb", "tables", "top", "board", "demo", "cost", "scale"] {
+    for command in ["generate", "replay", "dynamodb", "tables", "top", "doctor", "board", "demo", "cost", "scale"] {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Usage") && help.contains(&format!("  hot {command}")), "{help}");
     }
+}
+
+#[test]
+fn without_the_aws_cli_the_doctor_says_what_to_install() {
+    let args = ["doctor", "--endpoint-url", "http://127.0.0.1:1"];
+    let output = hot(args).env("PATH", "/nowhere").stdin(Stdio::null()).output().expect("hot runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(stderr(&output).contains("`aws` is not on the path: install it, https://"), "{}", stderr(&output));
 }
 
 #[test]

@@ -71,8 +71,8 @@ def environment(outer, port, folder):
     kept = {k: v for k, v in outer.items() if not k.upper().startswith(("AWS_", "SAM_CLI_", "__SAM_CLI_"))}
     # Only Cargo's downloads use a proxy.
     not_proxied = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1", "localhost"]))
-    # First on the path: the pinned cargo-lambda, and the Python in which it finds its linker, zig.
-    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), kept.get("PATH", "")])
+    # First on the path: the pinned cargo-lambda, and the Python in which it finds its linker, zig. Then the pinned AWS CLI.
+    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), str(ROOT / ".venv" / "aws" / "bin"), kept.get("PATH", "")])
     return kept | {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "rehearsal",

@@ -9,6 +9,7 @@ It shows that
 - the board's URL serves the snapshot for signed requests;
 - a redelivered batch does not change a count;
 - the alarms notify;
+- `hot doctor` finds each part that is broken (rehearse_doctor.py);
 - `sam delete` deletes everything.
 
 It does not show what the emulator does not support. It has no Kafka poller and sets no time in the schedule's event, so the
@@ -48,6 +49,7 @@ try:
     import botocore.auth
     import botocore.awsrequest
     import rehearse_alarms
+    import rehearse_doctor
     import rehearse_msk
     import sam
     import test_template as wanted
@@ -565,7 +567,7 @@ def rehearse(check, folder):
     os.environ.clear()
     os.environ.update(cleaned)
     tools = {"cargo": "get it from https://rustup.rs"}
-    tools |= dict.fromkeys(("cargo-lambda", SAM, EMULATOR), "run `make rehearse`, which installs it")
+    tools |= dict.fromkeys(("cargo-lambda", "aws", SAM, EMULATOR), "run `make rehearse`, which installs it")
     for tool, what_to_do in tools.items():
         if shutil.which(tool) is None:
             raise CannotRehearse(f"{tool} is not installed: {what_to_do}")
@@ -606,6 +608,7 @@ def rehearse(check, folder):
         rehearse_alarms.check_deployed(check, stack, topic)
         use(check, stack)
         rehearse_alarms.check_notifications(check, stack, topic)
+        rehearse_doctor.check_doctor(check, port, stack.physical(), cluster)
         check("the emulator and the functions still listen on 127.0.0.1 only", loopback, emulator.listens_on())
 
         physical = stack.physical()

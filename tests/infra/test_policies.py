@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import re
 import unittest
 
 import sam
@@ -10,6 +11,7 @@ import test_msk
 import test_template
 
 POLICIES = sam.INFRA / "policies"
+GATHER = sam.INFRA.parent / "tools" / "hot" / "src" / "doctor" / "gather.rs"
 # A managed policy has at most 6,144 characters without white space (IAM User Guide, "IAM and AWS STS quotas").
 LARGEST = 6144
 
@@ -52,6 +54,22 @@ def not_allowed(document):
 
 def missing(document):
     return sorted(action for action in not_allowed(document) if not matches(action, NOT_NEEDED))
+
+
+# Actions that no command is named after: the doctor reads the tables itself, and MSK's API describes a topic with these
+# (Amazon MSK Developer Guide, "Requirements for using topic APIs").
+TABLES = {"dynamodb:Query"}
+TOPIC = {f"kafka-cluster:{action}" for action in ("Connect", "DescribeTopic", "DescribeTopicDynamicConfiguration")}
+# Everybody may.
+CALLER = "sts:GetCallerIdentity"
+
+
+def asked(source=None):
+    """The actions behind the commands that `hot doctor` runs, as its source has them."""
+    source = GATHER.read_text(encoding="utf-8") if source is None else source
+    commands = re.findall(r'\[\s*"([a-z0-9]+)",\s*"([a-z0-9-]+)"', source)
+    named = {f"{service}:{''.join(word.title() for word in command.split('-'))}" for service, command in commands}
+    return named - {CALLER, "kafka:DescribeTopic"} | TABLES | TOPIC
 
 
 class Policies(unittest.TestCase):
@@ -101,6 +119,15 @@ class Policies(unittest.TestCase):
         for statement in policy("reader.json")["Statement"]:
             name = statement["Resource"].rpartition(":*:*:")[2]
             self.assertTrue(url.endswith(name) or test_template.SNAPSHOTS.endswith(name), name)
+
+    def test_the_doctor_may_do_what_its_commands_do_and_nothing_else(self):
+        self.assertEqual(asked(), actions(policy("doctor.json")))
+        reads = ("Describe", "Get", "List", "Query", "Connect")
+        self.assertEqual([], [a for a in asked() if not a.partition(":")[2].startswith(reads)])
+
+    def test_a_command_without_its_permission_is_noticed(self):
+        self.assertIn("lambda:GetAlias", asked())
+        self.assertEqual({"lambda:UpdateAlias"}, asked('["lambda", "update-alias", "--name"') - asked(""))
 
     def test_the_pipeline_trusts_one_repository(self):
         template = sam.load(sam.INFRA / "pipeline" / "role.yaml")

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(not(feature = "kafka"))]
 use crate::commands::without_kafka;
 use crate::commands::{
-    KafkaCommand, board, completions, cost, demo, dynamodb, generate, man, product, rejects, replay, scale, status,
-    tables, top,
+    KafkaCommand, board, completions, cost, demo, doctor, dynamodb, generate, man, product, rejects, replay, scale,
+    status, tables, top,
 };
 
 /// The hottest products of the last hour: try the functions on this machine, and watch a stack
@@ -23,6 +23,7 @@ use crate::commands::{
 ///
 /// Or look at a deployed stack, with the usual AWS credentials:
 ///
+///     hot doctor
 ///     hot status
 ///     hot top --watch
 #[derive(Parser)]
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Top(top::TopArgs),
     Product(product::ProductArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Rejects(rejects::RejectsArgs),
     Board(board::BoardArgs),
     Demo(demo::DemoArgs),
@@ -64,6 +66,7 @@ impl Command {
             Self::Top(args) => top::run(&args).await,
             Self::Product(args) => product::run(&args).await,
             Self::Status(args) => status::run(&args).await,
+            Self::Doctor(args) => doctor::run(&args).await,
             Self::Rejects(args) => rejects::run(&args).await,
             Self::Board(args) => board::run(&args).await,
             Self::Demo(args) => demo::run(&args).await,

@@ -4,6 +4,7 @@ pub(crate) mod board;
 pub(crate) mod completions;
 pub(crate) mod cost;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod dynamodb;
 pub(crate) mod generate;
 pub(crate) mod man;

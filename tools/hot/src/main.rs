@@ -9,6 +9,7 @@ mod audit;
 mod aws;
 mod cli;
 mod commands;
+mod doctor;
 mod load;
 mod parse;
 mod progress;
@@ -21,7 +22,10 @@ use std::{io, process::ExitCode};
 use clap::Parser;
 use terminal::text::{complain, set_program};
 
-use crate::cli::Cli;
+use crate::{cli::Cli, commands::doctor::NotAllChecked};
+
+/// The exit code of `hot doctor` if nothing is wrong, but not everything could be checked. Clap uses 2.
+const NOT_ALL_CHECKED: u8 = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -32,7 +36,7 @@ async fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(format_args!("{error:#}"));
-            ExitCode::FAILURE
+            if error.is::<NotAllChecked>() { ExitCode::from(NOT_ALL_CHECKED) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 pub(crate) mod audit;
 pub(crate) mod costs;
+pub(crate) mod doctor;
 pub(crate) mod product;
 pub(crate) mod rejected;
 pub(crate) mod status;

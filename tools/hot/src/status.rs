@@ -215,7 +215,7 @@ fn windows(newest: Window, found: &[Snapshot]) -> Vec<WindowState> {
 }
 
 /// How far each topic partition is counted in the last `minutes`, and the read units consumed.
-async fn sources(
+pub(crate) async fn sources(
     counters: &CountersTable,
     now: UnixMillis,
     minutes: u64,

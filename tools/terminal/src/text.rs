@@ -138,6 +138,11 @@ pub fn bad(text: impl Display) -> String {
     style(text).red().bold().to_string()
 }
 
+/// `text` as something to look at, in yellow.
+pub fn warning(text: impl Display) -> String {
+    style(text).yellow().to_string()
+}
+
 /// Counts as a line of bars, one column each: a dot for 0, a full block for the highest count.
 pub fn sparkline(counts: &[u64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
