@@ -6,8 +6,8 @@ that the policy does not allow, or that writes, would fail here.
 The emulator lacks some of what the doctor asks for. A gateway in front of it adds that, and passes on everything else:
 - MSK's API has neither DescribeClusterV2 nor topics. The gateway answers the first with what the emulator knows of the cluster,
   and the second from a list. The emulator's permissions do not apply to them.
-- The emulator forgets the topic and the consumer group of an event source. The gateway adds those of the template, and in two
-  tests another topic and the mode of a queue, which no call can set.
+- The emulator forgets the topic and the consumer group of an event source. The gateway adds those of the template, and in one
+  test another topic, which no call can set. The mode of a queue has a unit test only: the AWS CLI does not print it yet.
 - The gateway can give answers another date, because nobody sets this machine's clock for a test.
 """
 
@@ -229,6 +229,13 @@ class Stack:
         self.lambdas.update_event_source_mapping(UUID=uuid, Enabled=True)
 
     @contextlib.contextmanager
+    def partial_failures(self):
+        uuid = self.mapping()["UUID"]
+        self.lambdas.update_event_source_mapping(UUID=uuid, FunctionResponseTypes=["ReportBatchItemFailures"])
+        yield
+        self.lambdas.update_event_source_mapping(UUID=uuid, FunctionResponseTypes=[])
+
+    @contextlib.contextmanager
     def mapping_deleted(self):
         """Not repaired, because the emulator makes no event source for MSK by API."""
         self.lambdas.delete_event_source_mapping(UUID=self.mapping()["UUID"])
@@ -393,6 +400,10 @@ class Stack:
     def rule_removed(self):
         brokers = client("kafka").describe_cluster(ClusterArn=self.cluster)["ClusterInfo"]["BrokerNodeGroupInfo"]
         (group,) = self.ec2.describe_security_groups(GroupIds=brokers["SecurityGroups"])["SecurityGroups"]
+        for permission in group["IpPermissions"]:
+            for pair in permission["UserIdGroupPairs"]:
+                # The emulator finds a rule only without it.
+                del pair["UserId"]
         rules = {"GroupId": group["GroupId"], "IpPermissions": group["IpPermissions"]}
         self.ec2.revoke_security_group_ingress(**rules)
         yield
@@ -404,12 +415,7 @@ class Stack:
         return [
             ("the event source is disabled", self.mapping_disabled(), {"event-source"}, {"poller"}),
             ("the event source reads another topic", self.source(Topics=["views"]), {"event-source-reads"}, set()),
-            (
-                "the consumers are a queue",
-                self.source(SelfManagedKafkaEventSourceConfig={"ConsumptionMode": "Queue"}),
-                {"event-source-rules"},
-                set(),
-            ),
+            ("the event source takes partial failures", self.partial_failures(), {"event-source-rules"}, set()),
             ("the schedule is disabled", self.schedule_disabled(), {"schedule"}, set()),
             ("the schedule is deleted", self.schedule_deleted(), {"schedule"}, set()),
             ("no window was ranked for hours", self.stale_snapshots(), {"snapshot"}, set()),
@@ -484,7 +490,7 @@ def check_doctor(check, port, physical, cluster):
     code, wrong, unknown, _ = found()
     check("doctor: after the repairs, each line is ok", (0, {}, {}), (code, wrong, unknown))
 
-    code, wrong, unknown, _ = found("--stack", "nowhere")
+    code, wrong, unknown, _ = found("--stack", f"{STACK}-nowhere")
     check("doctor: without a stack, that is the only line that is wrong", (1, {"stack"}, {}), (code, set(wrong), unknown))
     policy = json.loads(POLICY.read_text(encoding="utf-8"))
     doctor.allow(json.dumps(policy | {"Statement": [s for s in policy["Statement"] if s["Sid"] != "Schedule"]}))

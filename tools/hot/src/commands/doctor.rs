@@ -31,8 +31,8 @@ pub(crate) struct NotAllChecked(usize);
 /// Exits with 0 if all lines are ok, with 1 if one is wrong or nothing could be asked, and with 3 if none is wrong but one is
 /// unknown.
 ///
-/// It runs the AWS CLI (`aws`), version 2 or a recent version 1, with the usual credentials: AWS_PROFILE, AWS_REGION and the
-/// others apply. infra/policies/doctor.json has the permissions. It makes about 35 calls, and queries of the last fifteen
+/// It runs the AWS CLI (`aws`), version 2 or a recent version 1, with the usual credentials: `AWS_PROFILE`, `AWS_REGION`
+/// and the others apply. infra/policies/doctor.json has the permissions. It makes about 35 calls, and queries of the last fifteen
 /// minutes of counters for about 60 read units.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -1,5 +1,7 @@
 //! The parts of AWS's answers that the checks read. Names are those of the AWS CLI's JSON.
 
+#![expect(clippy::struct_field_names, reason = "AWS's names")]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};

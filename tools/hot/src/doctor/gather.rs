@@ -121,9 +121,9 @@ impl Gatherer<'_> {
         let schedule = format!("{}-rank-products", self.stack);
         let prefix = format!("{}-", self.stack);
         let ((tables, content), (functions, roles), (poller, cluster), (schedule, alarms, subscriptions)) = join4(
-            join(self.tables(), self.content(tables, layout)),
-            join(self.functions(&expected), self.roles(&expected, known)),
-            join(poller, cluster),
+            join(Box::pin(self.tables()), Box::pin(self.content(tables, layout))),
+            join(Box::pin(self.functions(&expected)), Box::pin(self.roles(&expected, known))),
+            join(Box::pin(poller), Box::pin(cluster)),
             join3(
                 self.aws.ask(&["scheduler", "get-schedule", "--name", &schedule]),
                 self.aws.ask(&["cloudwatch", "describe-alarms", "--alarm-name-prefix", &prefix]),
@@ -168,9 +168,11 @@ impl Gatherer<'_> {
         let (newest, sources) =
             join(tables.snapshots.newest(), sources(&tables.counters, self.now, RECENT_MINUTES)).await;
         Content {
-            layout: layout.map_err(unreadable),
-            newest: newest.map(|newest| newest.map(|newest| freshness(&newest, self.now))).map_err(unreadable),
-            sources: sources.map(|(sources, _)| sources).map_err(unreadable),
+            layout: layout.map_err(|error| unreadable(&error)),
+            newest: newest
+                .map(|newest| newest.map(|newest| freshness(&newest, self.now)))
+                .map_err(|error| unreadable(&error)),
+            sources: sources.map(|(sources, _)| sources).map_err(|error| unreadable(&error)),
         }
     }
 
@@ -253,6 +255,6 @@ impl Gatherer<'_> {
     }
 }
 
-fn unreadable(error: StoreError) -> Unreadable {
+fn unreadable(error: &StoreError) -> Unreadable {
     Unreadable { other_layout: matches!(error, StoreError::OtherLayout { .. }), message: error.to_string() }
 }

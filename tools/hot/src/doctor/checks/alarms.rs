@@ -74,6 +74,13 @@ fn exist(facts: &Facts, parts: &Parts) -> Decided {
             problems.push(format!("{short} is not as in the template"));
         }
     }
+    if !parts.parameters_known && found.len() < parts.expected.alarms.len() {
+        return Err(Finding::unknown(
+            CHECK,
+            "the parameters decide which exist, and are not known",
+            "see the line `stack`",
+        ));
+    }
     if problems.is_empty() {
         return Ok(Finding::ok(CHECK, format!("the {} of this version's template", parts.expected.alarms.len())));
     }
@@ -220,6 +227,9 @@ mod tests {
         parts.expected.parameters.insert("AlarmTopicArn".to_owned(), String::new());
         let finding = &all(&facts, &parts)[1];
         assert!(finding.status == Fine && finding.found.contains("notify nobody"), "{finding:?}");
+        parts.parameters_known = false;
+        parts.alarms.answer.as_mut().unwrap().metric_alarms.pop();
+        assert_eq!(statuses(&all(&facts, &parts)), [Unknown, Fine, Fine]);
         parts.alarms = refused(Reason::Denied);
         assert_eq!(statuses(&all(&facts, &parts)), [Unknown; 3]);
     }

@@ -40,6 +40,10 @@ fn state(parts: &Parts) -> Decided {
         return Err(Finding::wrong(CHECK, found, format!("deploy with EventSource=present: {}", see::EVENT_SOURCE)));
     }
     let mapping = match mappings {
+        [] if !parts.parameters_known => {
+            let found = "there is none, and it is not known whether the stack should have one";
+            return Err(Finding::unknown(CHECK, found, "see the line `stack`"));
+        }
         [] => return Err(Finding::wrong(CHECK, "there is none: nothing is counted, and clicks wait in Kafka", next)),
         [mapping] => mapping,
         more => {
@@ -235,7 +239,8 @@ mod tests {
             |mapping| mapping.self_managed_kafka_event_source_config.consumption_mode = Some("QUEUE".to_owned()),
             |mapping| mapping.function_response_types = vec!["ReportBatchItemFailures".to_owned()],
             |mapping| {
-                mapping.destination_config = serde_json::from_str(r#"{"OnFailure": {"Destination": "arn:q"}}"#).unwrap()
+                mapping.destination_config =
+                    serde_json::from_str(r#"{"OnFailure": {"Destination": "arn:q"}}"#).unwrap();
             },
             |mapping| mapping.maximum_retry_attempts = Some(3),
             |mapping| mapping.maximum_record_age_in_seconds = Some(60),
@@ -264,6 +269,9 @@ mod tests {
         assert_eq!(with("", "present"), [Wrong, Unknown, Unknown, Unknown]);
         assert_eq!(with("", "absent"), [Wrong, Unknown, Unknown, Unknown]);
         assert_eq!(with(&format!("{MAPPING}, {MAPPING}"), "present")[0], Wrong);
+        parts.mappings = answered(r#"{"EventSourceMappings": []}"#);
+        parts.parameters_known = false;
+        assert!(all(&facts, &parts).iter().all(|finding| finding.status == Unknown));
         parts.mappings = refused(Reason::Denied);
         assert!(all(&facts, &parts).iter().all(|finding| finding.status == Unknown));
     }
