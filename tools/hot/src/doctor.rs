@@ -1,6 +1,6 @@
 //! Whether a deployed stack works, part by part.
 //!
-//! [`gather`] reads facts, with the AWS CLI and from the tables. The functions in [`checks`] decide from facts alone, and have no
+//! `gather` reads facts, with the AWS CLI and from the tables. The functions in `checks` decide from facts alone, and have no
 //! I/O. Nothing is written.
 
 mod answers;
