@@ -57,6 +57,15 @@ CHANGED = {
         "BoardUrl": "https://other.lambda-url.eu-central-1.on.aws/",
         "RequestsPerFiveMinutes": "50",
     },
+    "seed.yaml": {
+        "MskClusterArn": sam.CLUSTER.replace("shop", "other"),
+        "BootstrapBrokers": sam.BROKERS.replace("shop", "other"),
+        "Topic": "views",
+        "SubnetIds": "subnet-0d4",
+        "SecurityGroupIds": "sg-0e5",
+        "Architecture": "x86_64",
+        "LogRetentionDays": "1",
+    },
     "msk.yaml": {
         "Topic": "views",
         "Partitions": "12",
