@@ -252,6 +252,12 @@ fn the_samples_go_through_the_functions_to_the_board() {
     assert_eq!(answer["counted"], new);
     assert_eq!(answer["already_counted"], group(&second).clicks - new);
 
+    // The same topic partition of a Kafka that is not MSK, in the shape that Lambda documents: what identifies a click is the
+    // topic partition with its offset, not the cluster.
+    all.extend(values("self-managed-batch.json"));
+    let answer = functions.answer("count-clicks", "self-managed-batch.json");
+    assert_eq!((&answer["records"], &answer["counted"], &answer["already_counted"]), (&json!(2), &json!(1), &json!(1)));
+
     // A batch with bad records: the good ones are counted.
     let bad = values("msk-rejects.json");
     all.extend(bad);

@@ -222,6 +222,10 @@ class Resolver:
         index, values = argument
         return self(values)[int(index)]
 
+    def _findinmap(self, argument):
+        name, first, second = self(argument)
+        return self.template["Mappings"][name][first][second]
+
     def _split(self, argument):
         separator, text = argument
         return self(text).split(separator)
