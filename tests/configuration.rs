@@ -15,6 +15,7 @@ use hot_products::{
 use hot_products_tests::repository;
 use rank_products::RankSettings;
 use read_board::BoardSettings;
+use seed_clicks::SeedSettings;
 use serde_yaml_ng::Value;
 
 const FUNCTIONS: [&str; 3] = ["count-clicks", "rank-products", "read-board"];
@@ -183,7 +184,7 @@ fn another(value: &str) -> String {
 
 #[test]
 fn the_parameters_and_their_defaults_are_those_of_the_templates() {
-    for path in ["infra/template.yaml", "infra/msk.yaml", "infra/cdn.yaml"] {
+    for path in ["infra/template.yaml", "infra/msk.yaml", "infra/cdn.yaml", "infra/seed.yaml"] {
         assert_eq!(documented_parameters(path), parameters(path), "{path}");
     }
 }
@@ -266,4 +267,37 @@ fn the_template_sets_what_the_page_says_to_the_same_default() {
     }
     let listed = settings.into_iter().filter_map(|setting| Some((setting.name, setting.parameter?)));
     assert_eq!(listed.collect::<BTreeMap<_, _>>(), set);
+}
+
+#[test]
+fn the_settings_of_seed_clicks_are_those_of_its_code_and_its_template() {
+    let rows = rows("Settings of seed-clicks");
+    let listed: BTreeMap<String, Default> =
+        rows.iter().map(|row| (code(&row[0]).expect("a name"), default(&row[1]))).collect();
+    assert_eq!(listed.len(), rows.len(), "a setting is listed twice");
+    let mut read = BTreeSet::new();
+    literals(&repository("functions/seed-clicks/src"), &mut read);
+    // Not a setting: the name of IAM's mechanism.
+    assert!(read.remove("OAUTHBEARER"));
+    assert_eq!(listed.keys().cloned().collect::<BTreeSet<_>>(), read);
+
+    let all: BTreeMap<String, String> = listed.keys().map(|name| (name.clone(), "b-1.shop:9098".into())).collect();
+    assert!(SeedSettings::read(&all.iter().collect()).is_ok());
+    for (name, default) in &listed {
+        let others = all.iter().filter(|(other, _)| *other != name);
+        let missing = SeedSettings::read(&others.collect()).err().map(|error| error.to_string());
+        match default {
+            None => assert!(missing.is_some_and(|message| message.contains(&format!("{name} is not set")))),
+            Some(_) => assert_eq!(missing, None, "{name} has a default"),
+        }
+    }
+
+    let path = "infra/seed.yaml";
+    let (parameters, template) = (parameters(path), template(path));
+    let variables = &template["Resources"]["SeedClicksFunction"]["Properties"]["Environment"]["Variables"];
+    let variables = variables.as_mapping().expect("variables");
+    let set: BTreeMap<String, Vec<String>> =
+        variables.iter().map(|(name, value)| (scalar(name), references(value, &parameters))).collect();
+    let wanted = rows.iter().filter_map(|row| Some((code(&row[0])?, vec![code(&row[2])?])));
+    assert_eq!(wanted.collect::<BTreeMap<_, _>>(), set);
 }

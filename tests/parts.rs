@@ -189,9 +189,21 @@ impl Kafka {
     /// # Panics
     /// If this was started without it.
     pub fn iam_arguments(&self) -> Vec<String> {
-        let brokers = format!("localhost:{}", self.iam_port.expect("a listener for IAM"));
-        let certificate = format!("ssl.ca.location={}", self.folder.path().join("broker.pem").display());
-        vec!["--brokers".into(), brokers, "--iam".into(), "-X".into(), certificate]
+        let certificate = format!("ssl.ca.location={}", self.certificate().display());
+        vec!["--brokers".into(), self.iam_brokers(), "--iam".into(), "-X".into(), certificate]
+    }
+
+    /// The address of the listener of [`Kafka::with_iam`].
+    ///
+    /// # Panics
+    /// If this was started without it.
+    pub fn iam_brokers(&self) -> String {
+        format!("localhost:{}", self.iam_port.expect("a listener for IAM"))
+    }
+
+    /// The file with the certificate of that listener.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("broker.pem")
     }
 
     /// Deletes the records of a partition before the offset `before`, as Kafka's retention does.
@@ -281,6 +293,27 @@ impl Functions {
     /// Their URL, for `--function`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Invokes a function with `event`, and returns its response.
+    ///
+    /// # Errors
+    /// The function's error.
+    ///
+    /// # Panics
+    /// If `cargo lambda` does not start.
+    pub fn invoke(&self, function: &str, event: &str) -> Result<String, String> {
+        let mut invoke = cargo_lambda();
+        invoke.args(["invoke", function, "--invoke-address", "127.0.0.1", "--invoke-port", &self.port.to_string()]);
+        let output = invoke.args(["--data-ascii", event]).output().expect("cargo lambda runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        // `cargo lambda` breaks an error into lines, also at hyphens, with a bar before each.
+        let said = text(&output.stderr);
+        let words: Vec<&str> = said.split_whitespace().filter(|word| *word != "│").collect();
+        Err(words.join(" ").replace("- ", "-"))
     }
 
     /// Kills the server and the functions.

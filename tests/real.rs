@@ -11,5 +11,7 @@ mod iam;
 mod invoke;
 #[path = "real/records.rs"]
 mod records;
+#[path = "real/seed.rs"]
+mod seed;
 #[path = "real/topic.rs"]
 mod topic;

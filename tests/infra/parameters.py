@@ -6,9 +6,15 @@ import sam
 CHANGED = {
     "template.yaml": {
         "MskClusterArn": sam.CLUSTER.replace("shop", "other"),
+        "BootstrapServers": "b-1.example.com:9092,b-2.example.com:9092",
+        "KafkaSubnetA": "subnet-0a1",
+        "KafkaSubnetB": "subnet-0b2",
+        "KafkaSubnetC": "subnet-0d3",
+        "KafkaSecurityGroupId": "sg-0c3",
         "KafkaAuthentication": "scram",
         "KafkaSecretArn": f"arn:aws:secretsmanager:{sam.REGION}:{sam.ACCOUNT}:secret:AmazonMSK_clicks-a1b2c3",
         "KafkaSecretKeyArn": f"arn:aws:kms:{sam.REGION}:{sam.ACCOUNT}:key/1b2c3d4e",
+        "KafkaRootCaSecretArn": f"arn:aws:secretsmanager:{sam.REGION}:{sam.ACCOUNT}:secret:root-a1b2c3",
         "Topic": "views",
         "EventSource": "absent",
         "ConsumerGroupId": "other",
@@ -56,6 +62,15 @@ CHANGED = {
     "cdn.yaml": {
         "BoardUrl": "https://other.lambda-url.eu-central-1.on.aws/",
         "RequestsPerFiveMinutes": "50",
+    },
+    "seed.yaml": {
+        "MskClusterArn": sam.CLUSTER.replace("shop", "other"),
+        "BootstrapBrokers": sam.BROKERS.replace("shop", "other"),
+        "Topic": "views",
+        "SubnetIds": "subnet-0d4",
+        "SecurityGroupIds": "sg-0e5",
+        "Architecture": "x86_64",
+        "LogRetentionDays": "1",
     },
     "msk.yaml": {
         "Topic": "views",

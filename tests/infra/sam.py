@@ -29,10 +29,20 @@ INFRA = pathlib.Path(__file__).resolve().parents[2] / "infra"
 TEMPLATE = INFRA / "template.yaml"
 MSK_TEMPLATE = INFRA / "msk.yaml"
 CDN_TEMPLATE = INFRA / "cdn.yaml"
+SEED_TEMPLATE = INFRA / "seed.yaml"
 
 ACCOUNT = "123456789012"
 BOARD_URL = "https://abc123.lambda-url.eu-central-1.on.aws/"
 CLUSTER = f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-2"
+BROKERS = f"b-1.shop.a1b2c3.c2.kafka.{REGION}.amazonaws.com:9098,b-2.shop.a1b2c3.c2.kafka.{REGION}.amazonaws.com:9098"
+# The values of required parameters.
+REQUIRED = {
+    "MskClusterArn": CLUSTER,
+    "BoardUrl": BOARD_URL,
+    "BootstrapBrokers": BROKERS,
+    "SubnetIds": "subnet-0a1,subnet-0b2",
+    "SecurityGroupIds": "sg-0c3",
+}
 
 
 class NoManagedPolicies:
@@ -54,8 +64,7 @@ def load(path=TEMPLATE):
 
 def parameters(template, overrides=None):
     """The value of each parameter: the given one, or the default. All are strings, as in CloudFormation."""
-    required = {"MskClusterArn": CLUSTER, "BoardUrl": BOARD_URL}
-    given = {name: value for name, value in required.items() if name in template["Parameters"]}
+    given = {name: value for name, value in REQUIRED.items() if name in template["Parameters"]}
     given |= overrides or {}
     unknown = given.keys() - template["Parameters"].keys()
     if unknown:
@@ -91,7 +100,7 @@ class Resolver:
         self.template = template
         self.region = region
         values = parameters(template, overrides)
-        lists = (name for name, p in template["Parameters"].items() if p["Type"] == "CommaDelimitedList")
+        lists = (name for name, p in template["Parameters"].items() if p["Type"].startswith(("CommaDelimitedList", "List<")))
         self.refs = values | {name: values[name].split(",") for name in lists} | {
             "AWS::StackName": stack,
             "AWS::AccountId": ACCOUNT,
@@ -212,6 +221,10 @@ class Resolver:
     def _select(self, argument):
         index, values = argument
         return self(values)[int(index)]
+
+    def _findinmap(self, argument):
+        name, first, second = self(argument)
+        return self.template["Mappings"][name][first][second]
 
     def _split(self, argument):
         separator, text = argument

@@ -266,6 +266,12 @@ class Alarms(unittest.TestCase):
         found = alarms(Stack(EventSource="absent"))
         self.assertEqual(ALARMS.keys() - found.keys(), {"event-source-silent", "counting-behind"})
 
+    def test_a_kafka_that_is_not_msk_has_no_alarm_on_a_metric_of_msk(self):
+        stack = Stack(MskClusterArn="", BootstrapServers="b:9092", KafkaAuthentication="none")
+        self.assertEqual(ALARMS.keys() - alarms(stack).keys(), {"counting-behind"})
+        self.assertNotIn("counting-behind", json.dumps(dashboard(stack)))
+        self.assertIn("event-source-silent", json.dumps(dashboard(stack)))
+
     def test_two_stacks_have_no_metric_in_common(self):
         for kind, of in ("alarm", [m for alarm in ALARMS.values() for m in alarm.metrics]), ("widget", shown(dashboard(Stack()))):
             for metric in of:

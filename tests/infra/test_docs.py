@@ -85,7 +85,7 @@ class Documentation(unittest.TestCase):
     def test_each_configuration_of_sam_deploys_a_stack_of_its_own(self):
         config = tomllib.loads((ROOT / "infra" / "samconfig.toml").read_text(encoding="utf-8"))
         stacks = {name: section["global"]["parameters"]["stack_name"] for name, section in config.items() if name != "version"}
-        self.assertEqual({"default", "staging", "production", "msk"}, stacks.keys())
+        self.assertEqual({"default", "staging", "production", "msk", "seed"}, stacks.keys())
         self.assertEqual(len(stacks), len(set(stacks.values())))
         for name, stack in stacks.items():
             self.assertEqual(stack, config[name]["deploy"]["parameters"]["s3_prefix"], name)

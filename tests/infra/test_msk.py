@@ -149,7 +149,8 @@ def check_endpoints(test, stack):
         (statement,) = endpoint["PolicyDocument"]["Statement"]
         action = {"LambdaEndpoint": "lambda:InvokeFunction", "StsEndpoint": "sts:AssumeRole"}[name]
         test.assertEqual(("Allow", action), (statement["Effect"], statement["Action"]), name)
-        test.assertIn(f":{sam.ACCOUNT}:", statement["Resource"], name)
+        # AWS demands all resources, so the principal is the limit.
+        test.assertEqual(({"Service": "lambda.amazonaws.com"}, "*"), (statement["Principal"], statement["Resource"]), name)
 
 
 def check_cluster(test, stack):
@@ -325,7 +326,8 @@ CHANGES = [
     ("no endpoint for STS", check_endpoints, lambda p, r: r.pop("StsEndpoint")),
     ("an endpoint without private DNS", check_endpoints, lambda p, r: p["LambdaEndpoint"].update(PrivateDnsEnabled=False)),
     ("an endpoint for every call", check_endpoints, lambda p, r: p["StsEndpoint"].pop("PolicyDocument")),
-    ("an endpoint for functions of other accounts", check_endpoints, lambda p, r: p["LambdaEndpoint"]["PolicyDocument"]["Statement"][0].update(Resource="*")),
+    ("an endpoint for everybody", check_endpoints, lambda p, r: p["LambdaEndpoint"]["PolicyDocument"]["Statement"][0].update(Principal="*")),
+    ("an endpoint for some resources", check_endpoints, lambda p, r: p["StsEndpoint"]["PolicyDocument"]["Statement"][0].update(Resource="arn:aws:iam::123456789012:role/*")),
     ("an endpoint in one zone", check_endpoints, lambda p, r: p["LambdaEndpoint"]["SubnetIds"].pop()),
     ("plain text", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(ClientBroker="TLS_PLAINTEXT")),
     ("plain text among brokers", check_cluster, lambda p, r: p["Cluster"]["EncryptionInfo"]["EncryptionInTransit"].update(InCluster=False)),

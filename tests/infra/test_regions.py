@@ -24,7 +24,8 @@ class Regions(unittest.TestCase):
                 self.assertTrue(schemas.supports(kind, region), f"{kind} in {region}")
 
     def test_an_msk_event_source_has_no_mode_without_order(self):
-        # A queue would break the guard by offset. If MSK gets such a mode, the template has to set the ordered one.
+        # A queue would break the guard by offset. If MSK gets such a mode, the template has to set the ordered one, as it does for
+        # another Kafka.
         definitions = schemas.schema("AWS::Lambda::EventSourceMapping")["definitions"]
         self.assertEqual({"ConsumerGroupId", "SchemaRegistryConfig"}, definitions["AmazonManagedKafkaEventSourceConfig"]["properties"].keys())
         self.assertIn("ConsumptionMode", definitions["SelfManagedKafkaEventSourceConfig"]["properties"])

@@ -228,8 +228,8 @@ def as_list(value):
 
 
 def statements(role):
-    # Before the parameters are known, a conditional policy is an Fn::If.
-    policies = (policy for policy in role.get("Policies", []) if "PolicyDocument" in policy)
+    # Before the parameters are known, a conditional policy is an Fn::If with the policy and nothing.
+    policies = (policy["Fn::If"][1] if "Fn::If" in policy else policy for policy in role.get("Policies", []))
     return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
 
 
@@ -551,7 +551,80 @@ class Template(unittest.TestCase):
             more = {("Allow", "secretsmanager:GetSecretValue", secret, ""), ("Allow", "kms:Decrypt", key, "")}
             self.assertEqual(GRANTS["CountClicksRole"] | more, set(grants(stack.properties("CountClicksRole"))))
         broken = sam.Resolver(sam.load(), {"KafkaAuthentication": "scram"}).broken_rules()
-        self.assertEqual(["KafkaAuthentication=scram and mtls need KafkaSecretArn."], broken)
+        self.assertEqual(["KafkaAuthentication=scram, scram256, plain and mtls need KafkaSecretArn."], broken)
+
+    def test_kafka_that_is_not_msk(self):
+        servers, secret, root = (CHANGED["template.yaml"][name] for name in ("BootstrapServers", "KafkaSecretArn", "KafkaRootCaSecretArn"))
+        given = {"MskClusterArn": "", "BootstrapServers": servers}
+        stack = Stack(KafkaAuthentication="none", **given)
+        source = stack.properties("CountClicksFunctionClicks")
+        self.assertEqual({"Endpoints": {"KafkaBootstrapServers": servers.split(",")}}, source["SelfManagedEventSource"])
+        # In order of the offsets: counting relies on it.
+        config = {"ConsumerGroupId": "hot-products-count-clicks", "ConsumptionMode": "Stream"}
+        self.assertEqual(config, source["SelfManagedKafkaEventSourceConfig"])
+        for absent in "EventSourceArn", "AmazonManagedKafkaEventSourceConfig", "SourceAccessConfigurations":
+            self.assertNotIn(absent, source)
+        # Everything else is as with MSK.
+        ours = {"SelfManagedEventSource", "SelfManagedKafkaEventSourceConfig"}
+        msk = self.stack.properties("CountClicksFunctionClicks")
+        same = {name: value for name, value in source.items() if name not in ours}
+        self.assertEqual({name: value for name, value in msk.items() if name in same}, same)
+        # The role has nothing of MSK.
+        without_msk = {g for g in GRANTS["CountClicksRole"] if g[0] == "Deny" or not g[1].startswith(("kafka:", "kafka-cluster:"))}
+        self.assertEqual(without_msk, set(grants(stack.properties("CountClicksRole"))))
+
+        for authentication, kind in [
+            ("scram", "SASL_SCRAM_512_AUTH"),
+            ("scram256", "SASL_SCRAM_256_AUTH"),
+            ("plain", "BASIC_AUTH"),
+            ("mtls", "CLIENT_CERTIFICATE_TLS_AUTH"),
+        ]:
+            stack = Stack(
+                KafkaAuthentication=authentication,
+                KafkaSecretArn=secret,
+                KafkaRootCaSecretArn=root,
+                KafkaSubnetA="subnet-0a1",
+                KafkaSubnetB="subnet-0b2",
+                KafkaSecurityGroupId="sg-0c3",
+                **given,
+            )
+            expected = [
+                (kind, secret),
+                ("SERVER_ROOT_CA_CERTIFICATE", root),
+                ("VPC_SUBNET", "subnet:subnet-0a1"),
+                ("VPC_SUBNET", "subnet:subnet-0b2"),
+                ("VPC_SECURITY_GROUP", "security_group:sg-0c3"),
+            ]
+            found = stack.properties("CountClicksFunctionClicks")["SourceAccessConfigurations"]
+            self.assertEqual(expected, [(access["Type"], access["URI"]) for access in found])
+            secrets = {("Allow", "secretsmanager:GetSecretValue", arn, "") for arn in (secret, root)}
+            self.assertEqual(without_msk | secrets, set(grants(stack.properties("CountClicksRole"))))
+        for count in 1, 2, 3:
+            subnets = ["subnet-0a1", "subnet-0b2", "subnet-0d3"][:count]
+            network = {f"KafkaSubnet{name}": subnet for name, subnet in zip("ABC", subnets)} | {"KafkaSecurityGroupId": "sg-0c3"}
+            found = Stack(KafkaAuthentication="none", **network, **given).properties("CountClicksFunctionClicks")
+            self.assertEqual([f"subnet:{s}" for s in subnets], [a["URI"] for a in found["SourceAccessConfigurations"] if a["Type"] == "VPC_SUBNET"])
+
+    def test_either_msk_or_another_kafka(self):
+        def broken(**parameters):
+            return [text.split(".")[0] for text in sam.Resolver(sam.load(), parameters).broken_rules()]
+
+        servers = {"MskClusterArn": "", "BootstrapServers": "b:9092"}
+        network = {"KafkaSubnetA": "subnet-0a1", "KafkaSecurityGroupId": "sg-0c3"}
+        self.assertEqual([], broken())
+        self.assertEqual([], broken(KafkaAuthentication="none", **servers))
+        self.assertEqual([], broken(KafkaAuthentication="none", **servers, **network))
+        one = ["Give either MskClusterArn, or BootstrapServers for a Kafka that is not Amazon MSK"]
+        self.assertEqual(one, broken(MskClusterArn=""))
+        self.assertEqual(one, broken(BootstrapServers="b:9092", KafkaAuthentication="mtls", KafkaSecretArn="arn"))
+        self.assertEqual(["IAM is for Amazon MSK"], broken(**servers))
+        for wrong in "none", "plain", "scram256":
+            expected = ["Lambda signs in to Amazon MSK with KafkaAuthentication=iam, scram or mtls"]
+            self.assertEqual(expected, broken(KafkaAuthentication=wrong, KafkaSecretArn="arn"))
+        together = ["KafkaSubnetA and KafkaSecurityGroupId belong together, and to BootstrapServers"]
+        self.assertEqual(together, broken(**network))
+        for alone in {"KafkaSubnetA": "subnet-0a1"}, {"KafkaSubnetB": "subnet-0b2"}, {"KafkaSecurityGroupId": "sg-0c3"}:
+            self.assertEqual(together, broken(KafkaAuthentication="none", **servers, **alone))
 
     def test_options_of_the_event_source(self):
         stack = Stack(
@@ -633,7 +706,10 @@ class Template(unittest.TestCase):
         serverless = "arn:aws-cn:kafka:cn-north-1:123456789012:cluster/shop/1b2c3d4e-5f60-7182-93a4-b5c6d7e8f901-s1"
         for name, good, bad in [
             # An asterisk would be a wildcard in the role.
-            ("MskClusterArn", [sam.CLUSTER, serverless], ["", "shop", sam.CLUSTER[:-1] + "*", sam.CLUSTER.replace("shop", "*")]),
+            ("MskClusterArn", ["", sam.CLUSTER, serverless], ["shop", sam.CLUSTER[:-1] + "*", sam.CLUSTER.replace("shop", "*")]),
+            ("BootstrapServers", ["", "b-1.shop:9092", "10.0.0.1:9092,b:9093"], ["b-1.shop", "b:9092,", "b:9092, c:9092", ",".join(["b:9092"] * 11)]),
+            ("KafkaSubnetA", ["", "subnet-0a1"], ["subnet", "subnet-0a1,subnet-0b2"]),
+            ("KafkaSecurityGroupId", ["", "sg-0a1"], ["0a1", "sg-0a1,sg-0b2"]),
             ("Topic", ["clicks", "shop.clicks_v2"], ["", "*", "a/b"]),
             ("ConsumerGroupId", ["", "hot-products"], ["*", "a/b"]),
             ("SourceEpoch", ["", "1", "20"], ["0", "-1", "02", "x"]),
@@ -713,7 +789,8 @@ CHANGES = [
     ("a limit on retries", check_event_source, lambda r: click_event(r).update(MaximumRetryAttempts=3)),
     ("split batches", check_event_source, lambda r: click_event(r).update(BisectBatchOnFunctionError=True)),
     ("a queue without order", check_event_source, lambda r: click_event(r).update(SelfManagedKafkaEventSourceConfig={"ConsumptionMode": "Queue"})),
-    ("one consumer group for all stacks", check_event_source, lambda r: click_event(r)["AmazonManagedKafkaEventSourceConfig"].update(ConsumerGroupId="count-clicks")),
+    ("another Kafka beside MSK", check_event_source, lambda r: click_event(r).update(SelfManagedEventSource=click_event(r)["SelfManagedEventSource"]["Fn::If"][1])),
+    ("one consumer group for all stacks", check_event_source, lambda r: click_event(r)["AmazonManagedKafkaEventSourceConfig"]["Fn::If"][1].update(ConsumerGroupId="count-clicks")),
     ("no consumer group", check_event_source, lambda r: click_event(r).pop("AmazonManagedKafkaEventSourceConfig")),
     ("a schedule at another time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpression="rate(5 minutes)")),
     ("a schedule in local time", check_schedule, lambda r: schedule_event(r).update(ScheduleExpressionTimezone="Europe/Berlin")),

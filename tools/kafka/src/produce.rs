@@ -45,7 +45,8 @@ pub struct Produced {
 ///
 /// # Errors
 /// When the brokers can't be reached, or the topic does not exist and was not created. Or when it should be created in a
-/// cluster that asks for IAM: rdkafka's admin client has no callback for tokens.
+/// cluster that asks for IAM: librdkafka asks for a token in the client's main queue, and rdkafka's `AdminClient` (0.39) only
+/// polls a queue of its own, for the answers to its requests.
 pub async fn prepare(cluster: &Cluster, topic: &str, partitions: Option<i32>) -> Result<usize> {
     if let Some(partitions) = partitions {
         if cluster.iam.is_some() {

@@ -5,11 +5,8 @@
 //!
 //! - [`replay`] with a file of events: time advances with the events.
 //! - [`demo`] with a simulated shop: time advances with the system's clock, but faster.
-//!
-//! [`generate`] writes files of events.
 
 pub mod demo;
-pub mod generate;
 mod remembered;
 pub mod replay;
 mod simulator;

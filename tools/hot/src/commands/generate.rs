@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use click_generator::Spec;
 use hot_products::UnixMillis;
-use simulator::generate::{self, Spec};
 
 use crate::parse::{duration, number, share, time};
 
@@ -69,5 +69,5 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         ignored_share: args.ignored_share,
         bad_share: args.bad_share,
     };
-    generate::write(&spec, BufWriter::new(io::stdout().lock())).context("can't write the events")
+    click_generator::write(&spec, BufWriter::new(io::stdout().lock())).context("can't write the events")
 }

@@ -3,13 +3,12 @@
 use std::f64::consts::TAU;
 
 use anyhow::{Context, Result};
+use click_generator::{OTHER_ACTIONS, TrackingEvent, corrupt};
 use hot_products::{Minute, UnixMillis};
 use rand::{RngExt, SeedableRng, distr::weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Distribution;
 use std::time::Duration;
-
-use crate::generate::{OTHER_ACTIONS, TrackingEvent, corrupt};
 
 /// The share of events whose action is not a click.
 const IGNORED_SHARE: f64 = 0.2;

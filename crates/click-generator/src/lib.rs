@@ -1,4 +1,5 @@
-//! The generator of event files: Zipf-distributed products, and events out of order as producers send them.
+//! Invented tracking events: Zipf-distributed products, and events out of order as producers send them. For tools, and for
+//! `seed-clicks`.
 
 use std::{io, time::Duration};
 
@@ -32,16 +33,20 @@ pub struct Spec {
 }
 
 /// A tracking event as producers send it.
-#[derive(Serialize)]
-pub(crate) struct TrackingEvent<'a> {
-    pub(crate) event_time: i64,
-    pub(crate) product_id: &'a str,
-    pub(crate) action: &'a str,
-    pub(crate) user_id: &'a str,
+#[derive(Debug, Serialize)]
+pub struct TrackingEvent<'a> {
+    /// When it happened, in epoch milliseconds.
+    pub event_time: i64,
+    /// The product.
+    pub product_id: &'a str,
+    /// What the shopper did, such as `click`.
+    pub action: &'a str,
+    /// The shopper, who is invented too.
+    pub user_id: &'a str,
 }
 
 /// What shoppers do besides clicking.
-pub(crate) const OTHER_ACTIONS: [&str; 3] = ["view", "add_to_cart", "remove_from_cart"];
+pub const OTHER_ACTIONS: [&str; 3] = ["view", "add_to_cart", "remove_from_cart"];
 
 /// How many ways [`corrupt`] has to break a line.
 const FAULTS: u32 = 8;
@@ -80,7 +85,7 @@ pub fn write(spec: &Spec, mut out: impl io::Write) -> io::Result<()> {
 }
 
 /// Breaks the line of `event` in one of the ways that producers do, so that it is rejected.
-pub(crate) fn corrupt(line: &mut Vec<u8>, event: &TrackingEvent<'_>, random: &mut impl Rng) {
+pub fn corrupt(line: &mut Vec<u8>, event: &TrackingEvent<'_>, random: &mut impl Rng) {
     let text = |event: &TrackingEvent<'_>| serde_json::to_string(event).unwrap_or_default();
     let corrupted = match random.random_range(0..FAULTS) {
         0 => return line.truncate(random.random_range(0..line.len())),
