@@ -145,6 +145,13 @@ pub(crate) struct EventSourceMapping {
     pub(crate) bisect_batch_on_function_error: Option<bool>,
 }
 
+impl EventSourceMapping {
+    /// The configurations of its Kafka. That of Amazon MSK, or that of another Kafka, is empty.
+    pub(crate) fn kafka(&self) -> [&KafkaConfig; 2] {
+        [&self.amazon_managed_kafka_event_source_config, &self.self_managed_kafka_event_source_config]
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct KafkaConfig {

@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_template_is_read_under_its_defaults() {
-        let found = expected(&[]);
+        let found = expected(&[("MskClusterArn", "arn:cluster")]);
         assert!(found.alarms.len() >= 16, "{:?}", found.alarms.keys());
         let lag = ExpectedAlarm { metric: Some("OffsetLag".to_owned()), threshold: Some(100_000.0), periods: Some(10) };
         assert_eq!(found.alarms["shop-event-source-lag"], lag);
@@ -238,7 +238,7 @@ mod tests {
         let roles: Vec<&str> = found.roles.keys().map(String::as_str).collect();
         assert_eq!(roles, ["CountClicksRole", "RankProductsRole", "ReadBoardRole", "RolloutRole", "ScheduleRole"]);
         let count = &found.roles["CountClicksRole"];
-        assert_eq!(count.keys().collect::<Vec<_>>(), ["event-source", "function"]);
+        assert_eq!(count.keys().collect::<Vec<_>>(), ["event-source", "function", "msk"]);
         assert!(count["function"].contains("Allow dynamodb:UpdateItem"), "{count:?}");
         assert!(count["event-source"].contains("Deny kafka:*"), "{count:?}");
         let function = &found.functions["CountClicksFunction"];

@@ -97,7 +97,8 @@ impl Gatherer<'_> {
         let found =
             mappings.answer.as_ref().ok().and_then(|found: &EventSourceMappings| found.event_source_mappings.first());
         let cluster = match (expected.parameter("MskClusterArn"), found) {
-            ("", found) => found.map(|mapping| mapping.event_source_arn.clone()),
+            // The event source of another Kafka than Amazon MSK has no ARN.
+            ("", found) => found.map(|mapping| mapping.event_source_arn.clone()).filter(|arn| !arn.is_empty()),
             (arn, _) => Some(arn.to_owned()),
         };
         let cluster = async {

@@ -79,7 +79,7 @@ fn reads(facts: &Facts, parts: &Parts) -> Decided {
     if !parts.parameters_known {
         return Err(Finding::unknown(CHECK, "the stack's parameters are not known", "see the line `stack`"));
     }
-    let group = mapping.amazon_managed_kafka_event_source_config.consumer_group_id.as_deref();
+    let group = mapping.kafka().iter().find_map(|config| config.consumer_group_id.as_deref());
     let expected = &parts.expected;
     let (cluster, topic, wanted_group) =
         (expected.parameter("MskClusterArn"), expected.parameter("Topic"), expected.consumer_group(&facts.stack));
@@ -114,8 +114,7 @@ fn rules(parts: &Parts) -> Decided {
     const CHECK: &str = "event-source-rules";
     let mapping = mapping(parts, CHECK)?;
     let mut broken = Vec::new();
-    let modes = [&mapping.amazon_managed_kafka_event_source_config, &mapping.self_managed_kafka_event_source_config];
-    let mode = modes.iter().find_map(|config| config.consumption_mode.as_deref());
+    let mode = mapping.kafka().iter().find_map(|config| config.consumption_mode.as_deref());
     if let Some(mode) = mode.filter(|mode| !mode.eq_ignore_ascii_case("stream")) {
         broken.push(format!("the consumption mode is {mode}, which gives up the order of offsets"));
     }
@@ -227,6 +226,11 @@ mod tests {
         ] {
             assert_eq!(after(change).0, [Fine, Wrong, Fine, Fine]);
         }
+        let of_another_kafka = |mapping: &mut EventSourceMapping| {
+            let config = std::mem::take(&mut mapping.amazon_managed_kafka_event_source_config);
+            mapping.self_managed_kafka_event_source_config = config;
+        };
+        assert_eq!(after(of_another_kafka).0, [Fine; 4]);
         assert_eq!(after(|mapping| mapping.topics.clear()).0, [Fine, Unknown, Fine, Fine], "Lambda does not say");
     }
 

@@ -13,9 +13,15 @@ const HTTPS: i64 = 443;
 pub(super) fn all(parts: &Parts) -> Vec<Finding> {
     let checks = ["cluster", "topic", "network-endpoints", "network-security-groups"];
     let Some(cluster) = &parts.cluster else {
-        let unknown =
-            |check| Finding::unknown(check, "it is not known which cluster the stack reads", "see the line `stack`");
-        return checks.into_iter().map(unknown).collect();
+        let (found, next) = if parts.expected.parameter("BootstrapServers").is_empty() {
+            ("it is not known which cluster the stack reads", "see the line `stack`")
+        } else {
+            (
+                "the stack reads a Kafka that AWS does not manage",
+                "look at it with `hot topic`, from the brokers' network",
+            )
+        };
+        return checks.into_iter().map(|check| Finding::unknown(check, found, next)).collect();
     };
     vec![
         either(cluster_is_active(cluster)).shown_by(&cluster.cluster),
@@ -205,6 +211,8 @@ mod tests {
         assert_eq!(statuses(&parts), [Unknown; 4]);
         parts.cluster = None;
         assert_eq!(statuses(&parts), [Unknown; 4]);
+        parts.expected.parameters.insert("BootstrapServers".to_owned(), "kafka.example.com:9096".to_owned());
+        assert_eq!(all(&parts)[0].found, "the stack reads a Kafka that AWS does not manage");
     }
 
     #[test]
