@@ -128,25 +128,24 @@ fn references(value: &Value, parameters: &BTreeMap<String, Default>) -> Vec<Stri
     }
 }
 
-/// The string literals in a folder's sources that are names in capitals, without those in tests and comments: the
-/// settings that the code reads.
-fn literals(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            literals(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let source = fs::read_to_string(&path).expect("a source file");
-            let source = source.split("#[cfg(test)]").next().expect("a part");
-            let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            let source = code.join("\n");
-            for (quote, _) in source.match_indices('"') {
-                let rest = &source[quote + 1..];
-                let name = rest.split('"').next().expect("a part");
-                let capitals = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-                if name.len() > 4 && name.len() < rest.len() && name.bytes().all(capitals) {
-                    found.insert(name.to_owned());
-                }
+/// The string literals in a source file, or in those of a folder, that are names in capitals, without those in tests and
+/// comments: the settings that the code reads.
+fn literals(path: &Path, found: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a folder") {
+            literals(&entry.expect("an entry").path(), found);
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        let source = fs::read_to_string(path).expect("a source file");
+        let source = source.split("#[cfg(test)]").next().expect("a part");
+        let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let source = code.join("\n");
+        for (quote, _) in source.match_indices('"') {
+            let rest = &source[quote + 1..];
+            let name = rest.split('"').next().expect("a part");
+            let capitals = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            if name.len() > 4 && name.len() < rest.len() && name.bytes().all(capitals) {
+                found.insert(name.to_owned());
             }
         }
     }
@@ -277,6 +276,8 @@ fn the_settings_of_seed_clicks_are_those_of_its_code_and_its_template() {
     assert_eq!(listed.len(), rows.len(), "a setting is listed twice");
     let mut read = BTreeSet::new();
     literals(&repository("functions/seed-clicks/src"), &mut read);
+    // It reads the variables of Lambda as the other functions do.
+    literals(&repository("crates/hot-products/src/settings.rs"), &mut read);
     // Not a setting: the name of IAM's mechanism.
     assert!(read.remove("OAUTHBEARER"));
     assert_eq!(listed.keys().cloned().collect::<BTreeSet<_>>(), read);

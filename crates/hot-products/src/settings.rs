@@ -77,6 +77,19 @@ impl Settings {
         self.optional(name).map(str::to_owned).ok_or(SettingError::Missing { name, expected })
     }
 
+    /// Who calls AWS, and in which region: the variables that Lambda sets.
+    ///
+    /// # Errors
+    /// The first that is not set.
+    pub fn aws_access(&self) -> Result<AwsAccess, SettingError> {
+        Ok(AwsAccess {
+            access_key_id: self.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
+            secret_access_key: self.required("AWS_SECRET_ACCESS_KEY", "a secret key (Lambda sets it)")?,
+            session_token: self.optional("AWS_SESSION_TOKEN").map(str::to_owned),
+            region: self.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?,
+        })
+    }
+
     /// A duration such as `90s`, `26h` or `1h 30m`, longer than zero.
     ///
     /// # Errors
@@ -149,6 +162,18 @@ impl Settings {
             Err(_) => Err(wrong(name, value, "give a whole number from 1, or leave it empty")),
         }
     }
+}
+
+/// Who calls AWS, and in which region. It has no `Debug`, because it holds credentials.
+pub struct AwsAccess {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`; temporary credentials, such as those of a role, have one.
+    pub session_token: Option<String>,
+    /// `AWS_REGION`.
+    pub region: String,
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Settings {

@@ -36,7 +36,7 @@ pub use self::{
 };
 use crate::{
     counters::LAYOUT_VERSION,
-    settings::{SettingError, Settings},
+    settings::{AwsAccess, SettingError, Settings},
 };
 
 /// The codes of throttled calls (Amazon DynamoDB Developer Guide, "Error messages and codes").
@@ -125,14 +125,8 @@ pub fn http_client() -> SharedHttpClient {
 /// # Errors
 /// When a variable is missing or wrong.
 pub fn client_from_env(settings: &Settings) -> Result<Client, SettingError> {
-    let credentials = Credentials::new(
-        settings.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
-        settings.required("AWS_SECRET_ACCESS_KEY", "a secret key (Lambda sets it)")?,
-        settings.optional("AWS_SESSION_TOKEN").map(str::to_owned),
-        None,
-        "environment",
-    );
-    let region = settings.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?;
+    let AwsAccess { access_key_id, secret_access_key, session_token, region } = settings.aws_access()?;
+    let credentials = Credentials::new(access_key_id, secret_access_key, session_token, None, "environment");
     let endpoint = settings.optional("AWS_ENDPOINT_URL_DYNAMODB").or_else(|| settings.optional("AWS_ENDPOINT_URL"));
     Ok(client(Region::new(region), credentials, endpoint.map(str::to_owned), &CallLimits::read(settings)?))
 }

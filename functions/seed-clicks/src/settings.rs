@@ -1,7 +1,7 @@
 //! The function's settings.
 
 use aws_credential_types::Credentials;
-use hot_products::settings::{SettingError, Settings, wrong};
+use hot_products::settings::{AwsAccess, SettingError, Settings, wrong};
 
 /// The settings of `seed-clicks`.
 #[derive(Clone, Debug)]
@@ -28,18 +28,10 @@ impl SeedSettings {
         if !addresses.iter().all(|address| is_address(address)) {
             return Err(wrong("BROKERS", brokers, "give addresses as host:port, separated by commas"));
         }
-        Ok(Self {
-            brokers: addresses,
-            topic: settings.required("TOPIC", "the topic to write to")?,
-            region: settings.required("AWS_REGION", "a region such as eu-central-1 (Lambda sets it)")?,
-            credentials: Credentials::new(
-                settings.required("AWS_ACCESS_KEY_ID", "an access key (Lambda sets it)")?,
-                settings.required("AWS_SECRET_ACCESS_KEY", "a secret key (Lambda sets it)")?,
-                settings.optional("AWS_SESSION_TOKEN").map(str::to_owned),
-                None,
-                "environment",
-            ),
-        })
+        let topic = settings.required("TOPIC", "the topic to write to")?;
+        let AwsAccess { access_key_id, secret_access_key, session_token, region } = settings.aws_access()?;
+        let credentials = Credentials::new(access_key_id, secret_access_key, session_token, None, "environment");
+        Ok(Self { brokers: addresses, topic, region, credentials })
     }
 }
 
