@@ -10,7 +10,7 @@ use anyhow::anyhow;
 #[cfg(feature = "kafka")]
 use aws_config::Region;
 use aws_config::{BehaviorVersion, ConfigLoader};
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{Client, config::Credentials};
 #[cfg(feature = "kafka")]
 use hot_products::SystemClock;
 use hot_products::store::{self, CallLimits, CountersTable, RejectsTable, SnapshotsTable, StoreError};
@@ -41,18 +41,27 @@ impl StackTables {
 ///
 /// An endpoint is usually an emulator that checks neither credentials nor region, so there both have a default.
 pub(crate) async fn client(endpoint: Option<&str>) -> Client {
-    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let mut loader = loader();
     if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
-        if !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE") {
-            loader = loader.credentials_provider(local_credentials());
-        }
+        loader = match default_credentials() {
+            Some(credentials) => loader.credentials_provider(credentials),
+            None => loader,
+        };
         if !is_set("AWS_REGION") && !is_set("AWS_DEFAULT_REGION") && !is_set("AWS_PROFILE") {
             loader = loader.region(local_region());
         }
     }
     Client::new(&loader.load().await)
+}
+
+/// The credentials for an endpoint, if the environment names none.
+pub(crate) fn default_credentials() -> Option<Credentials> {
+    (!is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE")).then(local_credentials)
+}
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 fn loader() -> ConfigLoader {

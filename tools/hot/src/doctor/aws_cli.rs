@@ -1,9 +1,11 @@
 //! Runs the AWS CLI, and sorts out why it refuses. docs/decisions/0010 says why `hot` does not use the SDK for this.
 
-use std::{env, io, process::Command, sync::Arc};
+use std::{io, process::Command, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::aws::default_credentials;
 
 /// How many commands run at the same time. Each is a Python process that takes most of a processor.
 const CONCURRENCY: usize = 4;
@@ -95,9 +97,9 @@ impl AwsCli {
         process.envs([("AWS_PAGER", ""), ("AWS_CLI_AUTO_PROMPT", "off"), ("AWS_MAX_ATTEMPTS", "3")]);
         if let Some(endpoint) = &self.endpoint {
             process.args(["--endpoint-url", endpoint]);
-            // As for the tables: an emulator usually checks no credentials, so there they have a default.
-            if env::var_os("AWS_ACCESS_KEY_ID").is_none() && env::var_os("AWS_PROFILE").is_none() {
-                process.envs([("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")]);
+            if let Some(credentials) = default_credentials() {
+                process.env("AWS_ACCESS_KEY_ID", credentials.access_key_id());
+                process.env("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key());
             }
         }
         process

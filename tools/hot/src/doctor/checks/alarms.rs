@@ -53,13 +53,18 @@ fn existing<'a>(parts: &'a Parts, check: &str) -> Result<BTreeMap<&'a str, &'a A
     Ok(ours.map(|alarm| (alarm.alarm_name.as_str(), alarm)).collect())
 }
 
+/// An alarm's name without the stack's, as the runbook has it.
+fn short<'a>(facts: &Facts, name: &'a str) -> &'a str {
+    name.strip_prefix(&facts.stack).and_then(|name| name.strip_prefix('-')).unwrap_or(name)
+}
+
 /// Whether this version's alarms exist, with its metrics and limits.
 fn exist(facts: &Facts, parts: &Parts) -> Decided {
     const CHECK: &str = "alarms";
     let found = existing(parts, CHECK)?;
     let mut problems = Vec::new();
     for (name, expected) in &parts.expected.alarms {
-        let short = name.strip_prefix(&format!("{}-", facts.stack)).unwrap_or(name);
+        let short = short(facts, name);
         let Some(alarm) = found.get(name.as_str()) else {
             problems.push(format!("{short} does not exist"));
             continue;
@@ -119,10 +124,9 @@ fn tell(parts: &Parts) -> Decided {
 fn quiet(facts: &Facts, parts: &Parts) -> Decided {
     const CHECK: &str = "alarm-states";
     let found = existing(parts, CHECK)?;
-    let prefix = format!("{}-", facts.stack);
     let in_state = |state: &str| -> Vec<&str> {
         let there = found.iter().filter(|(_, alarm)| alarm.state_value == state);
-        there.map(|(name, _)| name.strip_prefix(&prefix).unwrap_or(name)).collect()
+        there.map(|(name, _)| short(facts, name)).collect()
     };
     let (alarm, no_data) = (in_state("ALARM"), in_state("INSUFFICIENT_DATA"));
     match alarm.first() {

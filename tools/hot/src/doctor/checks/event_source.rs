@@ -26,7 +26,11 @@ fn mapping<'a>(parts: &'a Parts, check: &str) -> Result<&'a EventSourceMapping, 
     let next = "see the line `event-source`";
     let mappings = Subject { check, what: "the function count-clicks", if_missing: next }.answer(&parts.mappings);
     let mappings = mappings.map_err(|finding| Finding::unknown(check, finding.found, next))?;
-    mappings.event_source_mappings.first().ok_or_else(|| Finding::unknown(check, "there is no event source", next))
+    mappings.event_source_mappings.first().ok_or_else(|| not_there(check))
+}
+
+fn not_there(check: &str) -> Finding {
+    Finding::unknown(check, "the event source does not exist", "see the line `event-source`")
 }
 
 /// Whether it exists and is enabled, and what it reports.
@@ -147,9 +151,7 @@ fn rules(parts: &Parts) -> Decided {
 fn poller(parts: &Parts) -> Decided {
     const CHECK: &str = "poller";
     let mapping = mapping(parts, CHECK)?;
-    let facts = parts.poller.as_ref();
-    let facts =
-        facts.ok_or_else(|| Finding::unknown(CHECK, "there is no event source", "see the line `event-source`"))?;
+    let facts = parts.poller.as_ref().ok_or_else(|| not_there(CHECK))?;
     if matches!(mapping.state.as_str(), "Disabled" | "Disabling") {
         return Err(Finding::unknown(CHECK, "the event source is disabled", "see the line `event-source`"));
     }
